@@ -1,0 +1,30 @@
+"""Folders: the user cache and the bundles."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from promptzoo.core.errors import NotFoundError, complain
+
+
+def cache_dir(*parts: str) -> Path:
+    """``$PROMPTZOO_CACHE`` or ``$XDG_CACHE_HOME/promptzoo`` or ``~/.cache/promptzoo``, with ``parts`` below it; created."""
+    base = os.environ.get("PROMPTZOO_CACHE")
+    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promptzoo"
+    folder = root.joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def bundles_dir() -> Path:
+    """The folder of bundles: ``$PROMPTZOO_BUNDLES`` or ``bundles/`` beside the package.
+
+    Raises:
+        NotFoundError: if there is no such folder.
+    """
+    chosen = os.environ.get("PROMPTZOO_BUNDLES")
+    folder = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "bundles"
+    if not folder.is_dir():
+        raise NotFoundError(complain("bundles folder", str(folder), "an existing folder of bundles",
+                                     "Set PROMPTZOO_BUNDLES or install promptzoo from its repository with pip install -e"))
+    return folder
