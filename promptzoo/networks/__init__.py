@@ -1,0 +1,1 @@
+"""Floor 4: whole promptable networks, one per file."""
