@@ -103,8 +103,8 @@ class BundleInfo:
 
     @property
     def inference(self) -> Mapping[str, Any]:
-        """``predictor`` (dotted path of the predictor class) and its ``args``."""
-        return self.block["inference"]
+        """``predictor`` (dotted path) and its ``args``; empty if ``inferer`` of configs/inference.json says it all."""
+        return self.block.get("inference", {})
 
     @property
     def label(self) -> Mapping[str, Any]:
