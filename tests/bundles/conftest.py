@@ -46,9 +46,13 @@ def bundle(request):
 
 
 @pytest.fixture(autouse=True)
-def _same_search_path(monkeypatch):
-    """MONAI's workflows put the bundle on sys.path; take it off again."""
+def _process_as_before(monkeypatch):
+    """Undo what workflows do to the process: the bundle on sys.path, seeds and deterministic algorithms of torch."""
+    from monai.utils import set_determinism
+
     monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    set_determinism(None)
 
 
 @dataclass(frozen=True)
