@@ -5,10 +5,12 @@ name under which a bundle may be excused from it, in the ``exemptions`` of its o
 no list of exceptions here. Tests of ``test_family_<family>.py`` (dashes as underscores) run for the bundles of that
 family only: there live the honest small checks of ``catalog/families.md``.
 """
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -137,30 +139,31 @@ def dice_fixture():
 
 
 @pytest.fixture
-def workflow(bundle, tmp_path):
-    """Function ``(*configs, kind, **overrides) -> ConfigWorkflow`` on the bundle's own configs, writing to tmp_path.
+def case(bundle, phantom, tmp_path):
+    """Config ids that point ``inference.json`` at a NIfTI of the phantom, prompts for its ellipse, and tmp_path."""
+    image, prompts = tmp_path / "data" / "case.nii.gz", tmp_path / "data" / "case.prompts.json"
+    image.parent.mkdir()
+    nibabel.save(nibabel.Nifti1Image(phantom.volume.data, phantom.volume.grid.affine), image)
+    prompts.write_text(json.dumps(phantom.prompts(bundle.prompts[0]).to_json()))
+    return {"image": str(image), "prompts": str(prompts), "output_dir": str(tmp_path / "output"),
+            **bundle.contract.get("inference_overrides", {})}
 
-    Overrides of the bundle's ``contract`` block come first; in their strings ``{folder}``, ``{image}``, ``{prompts}``
-    and ``{output}`` stand for the places that the test prepared.
-    """
+
+@pytest.fixture
+def small_training(bundle, tmp_path):
+    """Overrides that make training tiny and write to tmp_path; the bundle's ``contract`` block names the sizes."""
+    return {"ckpt_dir": str(tmp_path / "ckpt"), **bundle.contract.get("train_overrides", {}),
+            "train::trainer::max_epochs": 1}
+
+
+@pytest.fixture
+def workflow(bundle, tmp_path):
+    """Function ``(*configs, kind, **overrides) -> ConfigWorkflow`` on the bundle's own configs."""
     from monai.bundle import ConfigWorkflow
 
-    def fill(value, places):
-        if isinstance(value, dict):
-            return {key: fill(inner, places) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [fill(inner, places) for inner in value]
-        if isinstance(value, str):
-            for name, place in places.items():
-                value = value.replace("{" + name + "}", str(place))
-        return value
-
-    def make(*configs, kind, places=None, **overrides):
-        places = {"folder": tmp_path, "output": tmp_path / "output", **(places or {})}
-        own = bundle.contract.get("train_overrides" if kind == "train" else "inference_overrides", {})
-        files = [str(c if isinstance(c, Path) else bundle.config(c)) for c in configs]
-        every = {"bundle_root": str(bundle.path), "output_dir": str(places["output"]), **fill(dict(own), places),
-                 **overrides}
-        return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **every)
+    def make(*configs, kind, **overrides):
+        files = [str(bundle.config(name)) for name in configs]
+        places = {"bundle_root": str(bundle.path), "output_dir": str(tmp_path / "output")}
+        return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **{**places, **overrides})
 
     return make

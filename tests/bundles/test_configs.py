@@ -1,18 +1,24 @@
 """The configs parse, have MONAI's properties, and their networks do what the metadata says."""
-import pytest
 import torch
 from monai.bundle import ConfigParser, verify_net_in_out
 
 
-@pytest.mark.parametrize("config, kind", [("train", "train"), ("inference", "inference")])
-def test_properties(bundle, workflow, config, kind):
-    assert workflow(config, kind=kind).check_properties() == []
+def _missing(workflow):
+    workflow.initialize()
+    return workflow.check_properties()
 
 
-@pytest.mark.parametrize("overlay", ["evaluate", "multi_gpu_train"])
-def test_overlays(bundle, workflow, overlay):
-    """Overlays on train.json keep its properties."""
-    assert workflow("train", overlay, kind="train").check_properties() == []
+def test_properties(bundle, workflow, small_training, case):
+    """train.json and inference.json have every property that MONAI requires of them."""
+    assert _missing(workflow("train", kind="train", **small_training)) == []
+    assert _missing(workflow("inference", kind="inference", **case)) == []
+
+
+def test_overlays(bundle, workflow, small_training):
+    """The overlays on train.json say what to run with ids that it has."""
+    for overlay in ("evaluate", "multi_gpu_train"):
+        merged, plain = workflow("train", overlay, kind="train", **small_training), workflow("train", kind="train")
+        assert "run" in merged.parser and merged.parser.get("network_def") == plain.parser.get("network_def")
 
 
 def test_net_in_out(bundle):
