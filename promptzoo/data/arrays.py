@@ -1,11 +1,12 @@
 """What all readers share: one 3D array out of whatever a file holds, its grid, and exact moves between grids."""
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
-from promptzoo.core.errors import GeometryError, ImageError, complain
+from promptzoo.core.errors import GeometryError, ImageError, NotFoundError, complain
 from promptzoo.core.geometry import Grid, Reorientation
 
 ALIGNMENT_TOLERANCE_VOX = 0.02
@@ -84,7 +85,7 @@ def whole_labels(array: np.ndarray, source: str) -> np.ndarray:
 
 
 def luminance(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split colours ``[..., 3]`` into luminance ``[...]`` float32 (ITU-R BT.601) and the colours (None if all are grey)."""
+    """Split colours ``[..., 3]`` into luminance ``[...]`` float32 (ITU-R BT.601) and the colours (None if grey)."""
     if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
         return rgb[..., 0].astype(np.float32), None
     return (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)), rgb
@@ -142,3 +143,28 @@ def file_stem(path: Path) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return path.stem
+
+
+def split_frame(path: str | Path, frame: int | None = None) -> tuple[Path, int | None]:
+    """Split ``path#t=3`` into the path and the volume index 3.
+
+    Args:
+        path: a path, with or without ``#t=N``; a file that really has such a name is taken as it is.
+        frame: the index given in another way.
+
+    Raises:
+        NotFoundError: if there is no such file or folder.
+        ImageError: if two different indices are given, or the file has 0 bytes.
+    """
+    chosen = re.fullmatch(r"(.+)#t=(\d+)", str(path))
+    if chosen and not Path(path).exists():
+        if frame is not None and frame != int(chosen[2]):
+            raise ImageError(complain("volume chosen twice", f"{path} and frame={frame}", "one of them"))
+        path, frame = chosen[1], int(chosen[2])
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise NotFoundError(complain("image or mask file", str(place), "an existing file or DICOM folder",
+                                     "Check the path"))
+    if place.is_file() and place.stat().st_size == 0:
+        raise ImageError(complain(f"{place.name} is empty", "0 bytes", "an image file"))
+    return place, frame

@@ -7,16 +7,15 @@ slice, growing along the cross product of row and column direction; PNG, JPEG an
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
 
-from promptzoo.core.errors import ImageError, NotFoundError, complain
+from promptzoo.core.errors import ImageError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
-from promptzoo.data.arrays import file_stem, onto_grid, whole_labels
+from promptzoo.data.arrays import file_stem, onto_grid, split_frame, whole_labels
 from promptzoo.data.colors import OBJECT_COLORS
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img", ".mgz", ".mgh")
@@ -49,22 +48,6 @@ def file_format(path: Path) -> str:
                               "a DICOM folder or " + ", ".join(READABLE)))
 
 
-def _located(path: str | Path, frame: int | None = None) -> tuple[Path, int | None]:
-    """Split ``path#t=3`` and check that the file is there and not empty."""
-    chosen = re.fullmatch(r"(.+)#t=(\d+)", str(path))
-    if chosen and not Path(path).exists():
-        if frame is not None and frame != int(chosen[2]):
-            raise ImageError(complain("volume chosen twice", f"{path} and frame={frame}", "one of them"))
-        path, frame = chosen[1], int(chosen[2])
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise NotFoundError(complain("image or mask file", str(path), "an existing file or DICOM folder",
-                                     "Check the path"))
-    if path.is_file() and path.stat().st_size == 0:
-        raise ImageError(complain(f"{path.name} is empty", "0 bytes", "an image file"))
-    return path, frame
-
-
 def read_image(path: str | Path, *, frame: int | None = None, series_uid: str | None = None) -> Volume:
     """Read an image.
 
@@ -83,7 +66,7 @@ def read_image(path: str | Path, *, frame: int | None = None, series_uid: str | 
         ImageError: if the format is unknown, the file is empty, broken, 4D without a choice, without a finite value or
             has unusable geometry; for DICOM see :func:`promptzoo.data.dicom.read_dicom`.
     """
-    place, frame = _located(path, frame)
+    place, frame = split_frame(path, frame)
     kind = file_format(place)
     if kind == "dicom":
         from promptzoo.data.dicom import read_dicom
@@ -120,12 +103,13 @@ def read_labels(path: str | Path, *, reference: str | Path | Grid | None = None
         NotFoundError: if there is no such file.
         ImageError: if the file is broken, not a label map, or not aligned with ``reference``.
     """
-    place, frame = _located(path)
+    place, frame = split_frame(path)
     kind = file_format(place)
     names: dict[int, str] = {}
     if kind == "dicom":
-        from promptzoo.data.dicom_seg import read_seg
-        array, grid, names = read_seg(place)
+        from promptzoo.data.dicom_seg_read import read_seg
+        array, grid, names = read_seg(place, reference)
+        reference = None
     elif kind == "nrrd" and frame is None:
         from promptzoo.data.nrrd_files import read_nrrd_labels
         array, grid, names = read_nrrd_labels(place)
@@ -182,7 +166,8 @@ def _names_beside(path: Path) -> dict[int, str]:
 
 
 def write_mask(path: str | Path, mask: np.ndarray, grid: Grid, *, names: Mapping[int, str] | None = None,
-               reference: str | Path | None = None, provenance: Mapping[str, Any] | None = None) -> Path:
+               reference: str | Path | None = None, series_uid: str | None = None,
+               provenance: Mapping[str, Any] | None = None) -> Path:
     """Write a mask in the format its suffix names.
 
     Args:
@@ -192,6 +177,7 @@ def write_mask(path: str | Path, mask: np.ndarray, grid: Grid, *, names: Mapping
         grid: where it lies; must fit the mask.
         names: name by label value, for the formats that carry names.
         reference: for DICOM SEG, the folder (or file) of the source series.
+        series_uid: for DICOM SEG, which series of a mixed folder; default the one that has the mask's grid.
         provenance: what made the mask; written as JSON beside the file (:func:`provenance_path`) together with
             ``names``, and into the DICOM SEG itself.
 
@@ -218,7 +204,7 @@ def write_mask(path: str | Path, mask: np.ndarray, grid: Grid, *, names: Mapping
         if reference is None:
             raise ImageError(complain("DICOM SEG without its source", "no reference", "the folder of the source series",
                                       "Give the DICOM series that was segmented, or write .nii.gz"))
-        write_seg(place, labels, grid, reference, names=names, provenance=provenance)
+        write_seg(place, labels, grid, reference, names=names, provenance=provenance, series_uid=series_uid)
     elif name.endswith(".png"):
         from promptzoo.data.raster import write_png
         write_png(place, labels, list(OBJECT_COLORS))
