@@ -47,6 +47,12 @@ def test_everything_is_pinned_but_tensorrt(setup):
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines if not line.startswith("#"))
 
 
+def test_data_files_of_the_package_are_installed(setup):
+    patterns = [pattern.strip() for pattern in setup["options.package_data"]["*"].split(",")]
+    files = [f for f in (ROOT / "promptzoo").rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")]
+    assert files and [f.name for f in files if not any(f.match(pattern) for pattern in patterns)] == []
+
+
 def test_scripts_are_programs_and_no_package():
     assert not (ROOT / "scripts" / "__init__.py").exists()
     for script in [*(ROOT / "scripts" / name for name in SCRIPTS), ROOT / ".ci" / "run"]:
