@@ -1,0 +1,36 @@
+"""The ``promptzoo`` command and its sub-commands."""
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+
+import typer
+
+from promptzoo import __version__
+from promptzoo.cli.common import EXIT_CODES, Group, flowing, set_up_logging
+
+app = typer.Typer(
+    name="promptzoo", cls=Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]},
+    help="Every way of prompting a medical-imaging model. Not a medical device.")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"promptzoo {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say which choices are made, and why."),
+    debug: bool = typer.Option(False, "--debug", help="Tracebacks instead of one-line errors; at any place of the line."),
+) -> None:
+    set_up_logging(verbose)
+
+
+for _name in ("catalog", "segment", "bench", "export", "doctor", "serve"):
+    if find_spec(f"promptzoo.cli.{_name}"):
+        _command = getattr(import_module(f"promptzoo.cli.{_name}"), _name)
+        app.command(_name, help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)
