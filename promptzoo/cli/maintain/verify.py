@@ -191,7 +191,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="folder of bundles (default: bundles/ of this repository)")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options = parser.parse_args(arguments)
-    folder = options.folder or bundles_dir()
+    try:
+        folder = options.folder or bundles_dir()
+    except PromptZooError as error:
+        print(error, file=sys.stderr)
+        return 1
     paths = [folder / name for name in options.names] or bundle_folders(folder)
     findings = {path.name: verify(path) for path in paths}
     if options.json:

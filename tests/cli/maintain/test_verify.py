@@ -109,5 +109,11 @@ def test_findings_as_json_and_exit_code(bundle_path, capsys):
     assert found["interactive_refinement_2d"] == {} and "unreadable file" in found["empty"]["promptzoo_block"][0]
 
 
+def test_a_missing_folder_is_said_plainly(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PROMPTZOO_BUNDLES", str(tmp_path / "nowhere"))
+    assert main([]) == 1
+    assert "bundles folder: got" in capsys.readouterr().err
+
+
 def test_exemptions_can_name_every_check():
     assert all(name.replace("_", "").isalpha() and check.__doc__ for name, check in CHECKS.items())
