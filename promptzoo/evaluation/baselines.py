@@ -70,8 +70,8 @@ class RandomWalker(Peer):
     """Random walker with the clicks as seeds.
 
     Background seeds: negative clicks, everything outside the box, and the frame of the window (unless a positive seed
-    touches it). With a box and no positive click its middle is the object's seed. The last answer is not used: the
-    method is solved anew from all seeds.
+    touches it). The middle of a box is a seed of the object. The last answer is not used: the method is solved anew
+    from all seeds.
     """
 
     name = "random-walker"
@@ -86,16 +86,18 @@ class RandomWalker(Peer):
         marks, settled = _marks(window, self.radius)
         if settled is not None:
             return window.low, window.enlarge(settled)
-        probability = walk(window.image, marks, beta=self.beta, mode="cg_j", tol=1e-3, return_full_prob=True)
+        probability = walk(window.image, marks, beta=self.beta, mode="cg_j", tol=1e-3, prob_tol=0.05,
+                           return_full_prob=True)
         return window.low, window.enlarge(np.asarray(probability)[0])
 
 
 def _marks(window: Window, radius: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Seed labels (1 object, 2 background, 0 open), and the answer where nothing is left to solve."""
+    corrected = window.disks(window.negative, radius)
     positive = window.disks(window.positive, radius) & ~window.negative
-    if not positive.any() and window.inside is not None:
-        positive = _core(window.inside) & ~window.negative
-    negative = window.disks(window.negative, radius) | window.frame()
+    if window.inside is not None:
+        positive |= _core(window.inside) & ~corrected
+    negative = corrected | window.frame()
     if window.inside is not None:
         negative |= ~window.inside
     marks = np.zeros(window.image.shape, dtype=np.int32)

@@ -18,6 +18,7 @@ from promptzoo.core.protocols import Predictor
 from promptzoo.evaluation.baselines import make_baseline
 from promptzoo.evaluation.datalist import Datalist, Row
 from promptzoo.evaluation.protocols import BOX_STYLES, DEFAULT_CLICKS, PROTOCOLS, run_case
+from promptzoo.evaluation.robustness import monotonicity
 from promptzoo.evaluation.summary import calibrate, hardware, summarise, versions
 
 PredictorOrFactory = Predictor | Callable[[], Predictor]
@@ -151,9 +152,9 @@ def run_bench(datalist: Datalist | str | Path, predictor: PredictorOrFactory, pr
         measure_excluded: also run the rows that the rules exclude (not the empty ones), and report them apart.
 
     Returns:
-        ``{"bundle", "engine", "protocol", "clicks", "cases", "summary", "calibration", "baselines", "excluded", "errors",
-        "datalist", "seed", "command", "versions", "hardware"}``. ``cases`` are in the datalist's order. A case that
-        raised is in ``errors`` and in no mean.
+        ``{"bundle", "engine", "protocol", "clicks", "cases", "summary", "calibration", "monotonicity", "baselines",
+        "excluded", "errors", "datalist", "seed", "command", "versions", "hardware"}``. ``cases`` are in the
+        datalist's order. A case that raised is in ``errors`` and in no mean.
 
     Raises:
         PromptZooError: for an unknown protocol, baseline or box style, a bad number of clicks, or jobs without a
@@ -184,14 +185,15 @@ def run_bench(datalist: Datalist | str | Path, predictor: PredictorOrFactory, pr
         "cases": cases,
         "summary": summarise(cases),
         "calibration": calibrate(cases),
+        "monotonicity": monotonicity(cases),
         "baselines": {n: _peer_block([a["baselines"][n] for a in main if n in a["baselines"]]) for n in plan.baselines},
         "excluded": {"n": len(excluded), "rows": [{"id": row.id, "reason": why} for row, why in excluded],
                      "cases": [c for a in others for c in a["cases"]],
                      "summary": summarise([c for a in others for c in a["cases"]]) if measure_excluded else None,
                      "errors": [e for a in others for e in a["errors"]]},
         "errors": [e for a in main for e in a["errors"]],
-        "datalist": {"path": listed.path, "rows": len(listed.rows), "measured": len(rows), "ignored": dict(listed.ignored),
-                     "slices": listed.slices, "max_components": listed.max_components,
+        "datalist": {"path": listed.path, "rows": len(listed.rows), "measured": len(rows),
+                     "ignored": dict(listed.ignored), "slices": listed.slices, "max_components": listed.max_components,
                      "min_voxels": listed.min_voxels, "limit": limit, "box_style": box_style},
         "seed": seed, "command": command or shlex.join(sys.argv), "versions": versions(), "hardware": hardware(),
     }

@@ -1,8 +1,8 @@
 """Lists of cases to measure on: a CSV with one row per object to segment.
 
 Needed columns: ``id, task, image, mask, label_value, modality``; paths are relative to the CSV. A row whose task is not
-segmentation (``seg2d``, ``seg3d``, ``seg``) is counted and ignored. ``mask == label_value`` is the object; with an empty
-label value every non-zero voxel is.
+segmentation (``seg2d``, ``seg3d``, ``seg``) is counted and ignored. ``mask == label_value`` is the object; with an
+empty label value every non-zero voxel is.
 """
 from __future__ import annotations
 
@@ -185,8 +185,12 @@ class Datalist:
                                       "Check the filters"))
         return cls(tuple(rows), dict(ignored), path=str(path), **rules)
 
-    def load(self, row: Row) -> Case:
+    def load(self, row: Row, part: tuple[int, int] | None = None) -> Case:
         """Read image and mask of a row.
+
+        Args:
+            row: one of :attr:`rows`.
+            part: ``(axis, index)`` of the slice to take instead of the one that ``slices`` would choose.
 
         Raises:
             NotFoundError: if a file does not exist.
@@ -197,10 +201,10 @@ class Datalist:
         if not grid.same_space(volume.grid):
             mask = onto_grid(mask, grid, volume.grid, f"mask of {row.id}")
         volume = replace(volume, meta={**volume.meta, "modality": row.modality})
-        part = None
-        if self.slices and not volume.grid.is_2d:
+        if part is None and self.slices and not volume.grid.is_2d:
             axis = acquisition_axis(volume.grid)
             part = (axis, _largest(mask, axis))
+        if part is not None:
             volume, mask = take_slice(volume, mask, *part)
         return Case(row, volume, mask, count_components(mask), part)
 

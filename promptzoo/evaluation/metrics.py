@@ -67,7 +67,9 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
 def _element_sizes(spacing_mm: tuple[float, ...]) -> np.ndarray:
     """Area (3D, mm²) or length (2D, mm) of the surface in a 2 x 2 (x 2) neighbourhood, indexed by its bit code."""
     from monai.metrics.utils import (
-        create_table_neighbour_code_to_contour_length, create_table_neighbour_code_to_surface_area)
+        create_table_neighbour_code_to_contour_length,
+        create_table_neighbour_code_to_surface_area,
+    )
     build = create_table_neighbour_code_to_surface_area if len(spacing_mm) == 3 \
         else create_table_neighbour_code_to_contour_length
     return np.asarray(build(spacing_mm)[0], dtype=np.float64).ravel()
@@ -161,8 +163,8 @@ def number_of_clicks(dice_per_click: Sequence[float], target: float = NOC_TARGET
         before: Dice before the first click (after the box, for example); 0 clicks are needed if it reaches the target.
 
     Returns:
-        0 … N, or **N + 1** if the target was never reached. (Much of the literature writes N there, which cannot be told
-        from success at the last click.)
+        0 … N, or **N + 1** if the target was never reached. (Much of the literature writes N there, which cannot be
+        told from success at the last click.)
     """
     if before >= target:
         return 0
@@ -206,7 +208,7 @@ def rank_correlation(estimated: Sequence[float], true: Sequence[float]) -> float
 
 
 def calibration(estimated: Sequence[float | None], true: Sequence[float]) -> dict:
-    """Calibration block of a results file: ``{"n", "ece", "spearman", "mean_estimated", "mean_true"}``.
+    """The calibration block of a results file, ``{"n", "ece", "spearman", "mean_estimated", "mean_true"}``.
 
     Pairs without an estimate are left out; with no pair at all the values are None.
     """

@@ -92,7 +92,6 @@ class Window:
         positive, negative: seed masks of that shape; each click is a small disk or ball.
         inside: mask of the box, or None without one.
         previous: the last answer, or None.
-        touches: per axis of ``image``, whether the crop ends at the image's border (low side, high side).
     """
 
     low: np.ndarray
@@ -108,8 +107,8 @@ class Window:
                margin_frac: float = 0.25, reach_3d_mm: float = 64.0) -> "Window":
         """Cut the window.
 
-        With a box: the box and all clicks, ``margin_frac`` of the box wider on each side and at least 3 voxels. Without:
-        on one slice the whole image; in a volume the hull of clicks and last answer, ``reach_3d_mm`` wider.
+        With a box: the box and all clicks, ``margin_frac`` of the box wider on each side and at least 3 voxels.
+        Without: on one slice the whole image; in a volume the hull of the clicks, ``reach_3d_mm`` wider.
         """
         shape = np.asarray(volume.grid.shape)
         points = np.concatenate([seeds.positive, seeds.negative])

@@ -168,7 +168,8 @@ class Trial:
             "estimated_dice": [None if e is None else round(e, 4) for e in self.estimated_dice]}
         return {"id": self.id, "modality": self.case.row.modality, "steps": self.steps,
                 "dice": [round(v, 4) for v in self.dice], "nsd": [round(v, 4) for v in self.nsd],
-                "seconds": [round(v, 4) for v in self.seconds], "encode_seconds": round(self.encode_seconds, 4), **extra}
+                "seconds": [round(v, 4) for v in self.seconds],
+                "encode_seconds": round(self.encode_seconds, 4), **extra}
 
 
 def run_case(case: Case, predictor: Predictor, protocol: str = "clicks", clicks: int | None = None, *,
@@ -180,8 +181,8 @@ def run_case(case: Case, predictor: Predictor, protocol: str = "clicks", clicks:
         case: the loaded case; its mask must not be empty.
         predictor: anything that keeps :class:`promptzoo.core.protocols.Predictor`.
         protocol: ``clicks``: N clicks from nothing. ``box``: one box. ``box+clicks``: a box, then N clicks.
-            ``scribbles``: the scribbles of a person if there are files ``<image>_scribble0.png`` … beside the image (red
-            positive, green negative), else simulated ones; then N clicks.
+            ``scribbles``: the scribbles of a person if there are files ``<image>_scribble0.png`` … beside the image
+            (red positive, green negative), else simulated ones; then N clicks.
         clicks: N; None takes :data:`DEFAULT_CLICKS`. ``box`` always has none.
         box_style: of a volume's box, see :data:`BOX_STYLES`.
         seed: of simulated scribbles.
@@ -246,13 +247,14 @@ def scribble_starts(case: Case, seed: int = 0) -> list[tuple[str, tuple[Scribble
         picture = read_image(path)
         colors = picture.meta.get("rgb")
         if colors is None or picture.grid.shape != case.grid.shape:
-            raise PromptZooError(complain(f"scribbles {path.name}", f"{picture.grid.shape}, coloured: {colors is not None}",
+            got = f"{picture.grid.shape}, {'grey' if colors is None else 'coloured'}"
+            raise PromptZooError(complain(f"scribbles {path.name}", got,
                                           f"a colour picture of {case.grid.shape}, red positive, green negative"))
         places = [np.argwhere(colors[..., channel] > 127) for channel in (0, 1)]
         if not len(places[0]):
             raise PromptZooError(complain(f"scribbles {path.name}", "no red pixel", "at least one positive stroke"))
-        starts.append((f"#person{number}", tuple(
-            Scribble(np.pad(p, ((0, 0), (0, 1))), sign, 1, "voxel") for p, sign in zip(places, (True, False)) if len(p))))
+        strokes = [(np.pad(p, ((0, 0), (0, 1))), sign) for p, sign in zip(places, (True, False)) if len(p)]
+        starts.append((f"#person{number}", tuple(Scribble(p, sign, 1, "voxel") for p, sign in strokes)))
     if starts:
         return starts
     from promptzoo.prompts.simulators import scribbles

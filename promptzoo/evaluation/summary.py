@@ -50,9 +50,9 @@ def summarise(records: Sequence[dict]) -> dict:
         records: entries of ``cases`` (:meth:`promptzoo.evaluation.protocols.Trial.record`) of one protocol.
 
     Returns:
-        ``steps`` (their names), ``n``, ``dice`` and ``nsd`` (mean per step), ``noc90`` (mean clicks to Dice 0.90; a case
-        that never gets there counts N + 1), ``noc90_unreached`` (how many those are), ``dsc_auc`` and ``nsd_auc`` (None
-        with fewer than five clicks), ``seconds_p50``, and ``by_modality`` with the same per modality. Without records:
+        ``steps`` (their names), ``n``, ``dice`` and ``nsd`` (mean per step), ``noc90`` (mean clicks to Dice 0.90; a
+        case that never gets there counts N + 1), ``noc90_unreached`` (how many), ``dsc_auc`` and ``nsd_auc`` (None with
+        fewer than five clicks), ``seconds_p50``, and ``by_modality`` with the same per modality. Without records:
         ``{"n": 0, "dice": [], …}``.
     """
     if not records:
@@ -66,7 +66,7 @@ def summarise(records: Sequence[dict]) -> dict:
 
 
 def calibrate(records: Sequence[dict]) -> dict:
-    """Calibration of the estimated Dice over all steps of all cases, see :func:`promptzoo.evaluation.metrics.calibration`."""
+    """:func:`promptzoo.evaluation.metrics.calibration` of the estimated Dice over all steps of all cases."""
     estimated, true = [], []
     for record in records:
         for guess, value in zip(record.get("estimated_dice", ()), record["dice"]):
