@@ -25,7 +25,7 @@ def _version(wanted: bool) -> None:
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Say which choices are made, and why."),
-    debug: bool = typer.Option(False, "--debug", help="Tracebacks instead of one-line errors; at any place of the line."),
+    debug: bool = typer.Option(False, "--debug", help="Tracebacks instead of one-line errors."),
 ) -> None:
     set_up_logging(verbose)
 

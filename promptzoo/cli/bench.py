@@ -9,7 +9,18 @@ from typing import Any, List, Optional, Sequence
 import typer
 
 from promptzoo.cli.common import (
-    JSON_OPTION, UNEXPECTED, command_line, one_of, print_json, print_table, progress, say, say_error, waiting, words)
+    JSON_OPTION,
+    UNEXPECTED,
+    command_line,
+    one_of,
+    print_json,
+    print_table,
+    progress,
+    say,
+    say_error,
+    waiting,
+    words,
+)
 from promptzoo.core.bundles import BundleInfo, get_bundle
 from promptzoo.core.errors import BundleError, PromptZooError, complain
 
@@ -124,7 +135,7 @@ def _checked_bundle(bundle: str, variant: str | None, slice_wise: bool) -> Bundl
     if variant is not None:
         info.variant(variant)
     if info.task != "segmentation":
-        raise BundleError(complain(f"bundle {info.name}: task", info.task, "segmentation", "Only masks can be measured"))
+        raise BundleError(complain(f"task of {info.name}", info.task, "segmentation", "Only masks can be measured"))
     if slice_wise and info.dimensions != 2:
         raise PromptZooError(complain(f"slice-wise use of {info.name}", f"a {info.dimensions}D bundle", "a 2D bundle"))
     return info
@@ -176,13 +187,13 @@ def _print(results: dict) -> None:
     columns = ["modality", "cases", *(f"Dice {summary['steps'][n]}" for n in shown), "NSD last", "NoC90", "DSC AUC",
                "NSD AUC", "s/step"]
     print_table(columns, rows, f"{results['bundle']}, {results['protocol']}, {results['engine'] or 'no engine'}")
-    listed, calibration = results["datalist"], results["calibration"]
-    say(f"{listed['measured']} cases, {results['excluded']['n']} apart (fewer than {listed['min_voxels']} voxels or more "
-        f"than {listed['max_components'] or 'any number of'} parts), {len(results['errors'])} failed")
-    told = {key: calibration[key] for key in calibration if calibration[key] is not None}
-    if told.get("n"):
-        say("estimated Dice: " + ", ".join(f"{key} {value}" for key, value in told.items()
-                                           if isinstance(value, (int, float))))
+    listed, apart = results["datalist"], results["excluded"]["n"]
+    parts = listed["max_components"] or "any number of"
+    typer.echo(f"{listed['measured']} cases, {apart} apart (fewer than {listed['min_voxels']} voxels or more than {parts} "
+               f"parts), {len(results['errors'])} failed")
+    told = [f"{k} {v}" for k, v in results["calibration"].items() if isinstance(v, (int, float))]
+    if results["calibration"].get("n"):
+        typer.echo("estimated Dice: " + ", ".join(told))
     if "robustness" in results:
         _print_robustness(results["robustness"])
 
@@ -199,10 +210,10 @@ def _print_robustness(block: dict) -> None:
     rows = [[name, *(f"{level}: {value:.3f}" for level, value in curve.items())]
             for name, curve in block["curves"].items()]
     width = max((len(row) for row in rows), default=1)
-    print_table(["disturbed prompt", *("Dice" for _ in range(width - 1))], [row + [""] * (width - len(row)) for row in rows],
-                f"Robustness, {block['n']} cases")
+    columns = ["disturbed prompt", *(["Dice"] * (width - 1))]
+    print_table(columns, [row + [""] * (width - len(row)) for row in rows], f"Robustness, {block['n']} cases")
     steps, pairs = block["monotonicity"], block["two_objects"]
-    say(f"correct clicks that lower Dice by more than {steps['threshold']}: {steps['drops']} of {steps['steps']}; "
-        f"two objects in one call: {pairs['passed']} of {pairs['n']} pairs well")
+    typer.echo(f"correct clicks that lower Dice by more than {steps['threshold']}: {steps['drops']} of {steps['steps']}")
+    typer.echo(f"two objects in one call: {pairs['passed']} of {pairs['n']} pairs well")
     for name, entry in block["negative_click"].items():
-        say(f"negative click {name.replace('_', ' ')} removes the place: {entry['removed']} of {entry['n']}")
+        typer.echo(f"negative click {name.replace('_', ' ')} removes the place: {entry['removed']} of {entry['n']}")

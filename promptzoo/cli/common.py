@@ -17,11 +17,18 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from promptzoo.core.errors import (
-    BundleError, EngineError, MissingDependencyError, NotFoundError, PromptZooError, complain)
+    BundleError,
+    EngineError,
+    MissingDependencyError,
+    NotFoundError,
+    PromptZooError,
+    complain,
+)
 
 UNEXPECTED, USAGE, MISSING_DEPENDENCY, NOT_FOUND, UNUSABLE = 1, 2, 3, 4, 5
-EXIT_CODES = ("Exit codes: 0 done; 1 a check failed, or an unexpected error; 2 unusable options, prompts or image; "
-              "3 a package is missing; 4 a bundle, variant or file does not exist; 5 a bundle or engine cannot be used.")
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a check failed, or an unexpected error; 2 unusable options, prompts or image; 3 a package "
+    "is missing; 4 a bundle, variant or file does not exist; 5 a bundle or engine cannot be used.")
 _DEBUG, _ARGUMENTS = "promptzoo.debug", "promptzoo.arguments"
 _PLAIN_WIDTH = 160
 """Columns of tables that go to a file or a pipe."""
@@ -173,11 +180,11 @@ def progress(title: str, quiet: bool = False) -> Iterator[Callable[[int, int, st
     if not sys.stderr.isatty():
         yield _plain_progress(title)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich import progress as bars
 
-    parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-             TimeRemainingColumn(), TextColumn("{task.fields[name]}"))
-    with Progress(*parts, console=console(err=True), transient=True) as bar:
+    parts = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
+             bars.TimeElapsedColumn(), bars.TimeRemainingColumn(), bars.TextColumn("{task.fields[name]}"))
+    with bars.Progress(*parts, console=console(err=True), transient=True) as bar:
         task = bar.add_task(title, total=None, name="")
 
         def report(done: int, total: int, name: str) -> None:

@@ -1,0 +1,81 @@
+"""Which bundle ``--bundle auto`` takes, and what identifies the bundle that was taken."""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Iterable
+
+from promptzoo.core.bundles import BundleInfo, find_bundles
+from promptzoo.core.errors import NotFoundError, complain
+from promptzoo.core.geometry import Grid
+
+
+def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo] | None = None) -> BundleInfo:
+    """The bundle for an image and the kinds of prompt given, by metadata alone.
+
+    A bundle fits that segments, takes every kind, and ships its weights. An image of one slice goes to a 2D bundle, a
+    volume to a 3D one; without one, to a 2D bundle, which segments the slices that carry a prompt. Among several the
+    first by name is taken.
+
+    Args:
+        grid: the image's grid.
+        kinds: kinds of prompt, see ``promptzoo.prompts.types.KINDS``.
+        bundles: those to choose from; the installed ones if None.
+
+    Raises:
+        NotFoundError: if none fits; the message says why each does not.
+    """
+    wanted, kinds = 2 if grid.is_2d else 3, set(kinds)
+    reasons, fitting = [], []
+    for info in sorted(find_bundles() if bundles is None else bundles, key=lambda b: b.name):
+        why = _why_not(info, kinds, wanted)
+        if why:
+            reasons.append(f"{info.name}: {why}")
+        else:
+            fitting.append(info)
+    if not fitting:
+        raise NotFoundError(complain(f"a {wanted}D bundle for {', '.join(sorted(kinds)) or 'no prompt'}",
+                                     "; ".join(reasons) or "no bundles", "a bundle that takes these prompts",
+                                     "See: promptzoo bundles"))
+    return next((info for info in fitting if info.dimensions == wanted), fitting[0])
+
+
+def _why_not(info: BundleInfo, kinds: set[str], wanted: int) -> str:
+    if info.task != "segmentation":
+        return f"is for {info.task}"
+    if not kinds <= set(info.prompts):
+        return f"does not take {', '.join(sorted(kinds - set(info.prompts)))}"
+    if info.dimensions > wanted:
+        return "is for volumes"
+    if info.weights["kind"] != "shipped" or not weights_present(info):
+        return "has no weights here"
+    return ""
+
+
+def weights_present(info: BundleInfo) -> bool:
+    """Whether the bundle's weight file is there."""
+    return info.weights_path is not None and info.weights_path.is_file()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_record(info: BundleInfo, variant: str | None = None) -> dict[str, Any]:
+    """File (relative to the bundle), size, SHA-256 and licence of the weights; a variant may name its own file."""
+    path = info.weights_path
+    if variant is not None:
+        from promptzoo.inference.loader import read_bundle_config
+
+        path = Path(str(read_bundle_config(info, variant).get_parsed_content("weights")))
+    there = path is not None and path.is_file()
+    inside = path is not None and path.is_relative_to(info.path)
+    return {"file": None if path is None else path.relative_to(info.path).as_posix() if inside else path.name,
+            "bytes": path.stat().st_size if there else None,  # type: ignore[union-attr]
+            "sha256": file_sha256(path) if there else None,  # type: ignore[arg-type]
+            "licence": info.weights["licence"]}

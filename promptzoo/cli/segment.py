@@ -1,0 +1,202 @@
+"""``promptzoo segment``: prompts on an image become a mask on the image's own grid."""
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, List, Optional
+
+import numpy as np
+import typer
+
+from promptzoo import __version__
+from promptzoo.cli.choice import choose_bundle, weights_record
+from promptzoo.cli.common import JSON_OPTION, command_line, one_of, print_json, print_table, say, waiting
+from promptzoo.cli.prompt_options import PromptOptions
+from promptzoo.core.bundles import get_bundle
+from promptzoo.core.errors import ImageError, PromptZooError, complain
+from promptzoo.core.protocols import OVERLAP_RULES, Prediction
+from promptzoo.core.volume import Volume
+from promptzoo.prompts.types import PromptSet
+
+
+def segment(
+    ctx: typer.Context,
+    image: str = typer.Argument(..., help="NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF file, or DICOM folder; FILE#t=3 "
+                                          "takes the fourth volume of a 4D file."),
+    bundle: str = typer.Option("auto", "--bundle", "-b", help="Name of a bundle, path of its folder, or auto: a 2D "
+                                                              "bundle for one slice, a 3D bundle for a volume."),
+    point: Optional[List[str]] = typer.Option(None, help="i,j,k[,+|-][,label]; on a 2D image also i,j."),
+    box: Optional[List[str]] = typer.Option(None, help="i0,j0,k0,i1,j1,k1[,label], half-open voxel bounds; on a 2D "
+                                                       "image also i0,j0,i1,j1."),
+    scribble: Optional[List[str]] = typer.Option(None, help="FILE[,+|-][,label]: label map (value n is object n), "
+                                                            "colour picture (red +, green -), JSON or CSV of points."),
+    lasso: Optional[List[str]] = typer.Option(None, help="FILE[,+|-][,label] or 'i,j,k;i,j,k;i,j,k[;+|-][;label]': an "
+                                                         "outline on one slice."),
+    mask: Optional[List[str]] = typer.Option(None, help="FILE[=value][,label]: a mask to start from."),
+    prompts: Optional[List[Path]] = typer.Option(None, help="Prompt set as JSON, as --save-prompts writes it."),
+    out: Optional[Path] = typer.Option(None, "--out", "-o", help="Mask file: .nii.gz, .nrrd, .seg.nrrd, .dcm (DICOM "
+                                                                 "SEG), .png. Default: IMAGE_mask in this folder."),
+    png: Optional[Path] = typer.Option(None, help="Write a picture of image, prompts and mask."),
+    engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
+    precision: str = typer.Option("auto", help="auto, fp32, bf16, fp16 or int8."),
+    variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
+    space: str = typer.Option("voxel", help="Of typed coordinates: voxel (indices of the image) or world (RAS mm)."),
+    overlap: str = typer.Option("last", help="Whose a voxel is that two objects claim: last, first or probability."),
+    save_prompts: Optional[Path] = typer.Option(None, help="Write the prompt set as JSON (world mm)."),
+    reference: Optional[Path] = typer.Option(None, help="DICOM series that a .dcm mask refers to. Default: IMAGE."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Segment what the prompts say, on the image's own grid.
+
+    Prompts repeat and may speak of several objects: a label is an object's name or its number, and the mask holds one
+    value per object. Voxel indices count from 0, (i, j, k) is the order of the file's axes (column, row, slice for
+    pictures and DICOM). Beside the mask a JSON file says what made it.
+    """
+    from promptzoo.data.io import read_image
+
+    one_of(overlap, OVERLAP_RULES, "--overlap")
+    options = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space)
+    volume = read_image(image)
+    given = options.build(volume)
+    info = choose_bundle(volume.grid, given.kinds) if bundle == "auto" else get_bundle(bundle)
+    if variant is not None:
+        info.variant(variant)
+    given.check_on(volume.grid, info.prompts)
+    files = _Files.of(image, out, png, save_prompts, reference, volume, options)
+    if info.dimensions == 2 and not volume.grid.is_2d:
+        say(f"{info.name} is a 2D bundle: only the slices that carry a prompt are segmented.")
+
+    from promptzoo.engines import choose_engine
+    from promptzoo.inference import load_predictor
+
+    started, reason = time.perf_counter(), choose_engine(engine)[1]
+    with waiting(f"Loading {info.name}", as_json):
+        predictor = load_predictor(str(info.path), engine, precision, variant)
+    loaded = time.perf_counter()
+    with waiting("Segmenting", as_json):
+        state = predictor.encode(volume)
+        encoded = time.perf_counter()
+        prediction = predictor.decode(state, given)
+    seconds = {"load": loaded - started, "encode": encoded - loaded, "decode": time.perf_counter() - encoded}
+    labels = prediction.labelmap(overlap)
+    record = {
+        "image": _image_record(image, volume),
+        "bundle": {"name": info.name, "version": info.version, "variant": variant,
+                   "weights": weights_record(info, variant)},
+        "engine": prediction.engine, "engine_reason": reason,
+        "requested": {"engine": engine, "precision": precision}, "overlap": overlap,
+        "objects": _object_records(given, prediction, labels, volume),
+        "seconds": {name: round(value, 4) for name, value in seconds.items()}}
+    _write(files, volume, given, labels, {**record, "not_for": list(info.not_for), "prompts": given.to_json(),
+                                          "command": command_line(ctx)})
+    record["files"] = files.record()
+    print_json(record) if as_json else _print(record)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where the results go."""
+
+    mask: Path
+    provenance: Path
+    png: Path | None
+    prompts: Path | None
+    reference: Path | None
+
+    @classmethod
+    def of(cls, image: str, out: Path | None, png: Path | None, prompts: Path | None, reference: Path | None,
+           volume: Volume, options: PromptOptions) -> "_Files":
+        """The files of a run, checked before anything heavy starts.
+
+        Raises:
+            ImageError: for a mask format that does not exist or lacks its DICOM series, or a picture that is no PNG.
+            PromptZooError: if a result would overwrite an input or another result.
+        """
+        from promptzoo.data.arrays import file_stem, split_frame
+        from promptzoo.data.io import WRITABLE, provenance_path
+
+        source, kind = split_frame(image)[0], volume.meta.get("format")
+        suffix = ".png" if kind == "raster" else ".nii.gz"
+        target = Path(f"{file_stem(source)}_mask{suffix}") if out is None else out.expanduser()
+        if not target.name.lower().endswith(WRITABLE):
+            raise ImageError(complain("--out", target.name, ", ".join(WRITABLE), "Choose a format by the suffix"))
+        if target.name.lower().endswith(".dcm") and reference is None:
+            if kind != "dicom":
+                raise ImageError(complain("DICOM SEG without its source", f"--out {target.name}",
+                                          "--reference with the folder of the source series"))
+            reference = source
+        if png is not None and png.suffix.lower() != ".png":
+            raise ImageError(complain("--png", png.name, "a name that ends in .png"))
+        files = cls(target, provenance_path(target), png, prompts, reference)
+        inputs = [source, *options.files, *(Path(t.split(",")[0].split("=")[0]) for t in (
+            *options.masks, *options.scribbles, *options.lassos) if ";" not in t)]
+        seen = {Path(p).expanduser().resolve(): f"the input {p}" for p in inputs}
+        for path in (p for p in (files.mask, files.provenance, png, prompts) if p is not None):
+            place = path.expanduser().resolve()
+            if place in seen:
+                raise PromptZooError(complain("a result would overwrite " + seen[place], str(path), "another name",
+                                              "Beside the mask goes a .json file of the same name"))
+            seen[place] = f"the result {path}"
+        return files
+
+    def record(self) -> dict[str, str]:
+        """Name to path of what was written."""
+        pairs = {"mask": self.mask, "provenance": self.provenance, "png": self.png, "prompts": self.prompts}
+        return {name: str(path) for name, path in pairs.items() if path is not None}
+
+
+def _image_record(image: str, volume: Volume) -> dict[str, Any]:
+    kept = {key: volume.meta[key] for key in ("modality", "study_uid", "series_uid") if volume.meta.get(key)}
+    return {"source": image, "content_sha256": volume.content_hash, "shape": list(volume.grid.shape),
+            "affine": volume.grid.affine.tolist(), "axis_codes": "".join(volume.grid.axis_codes), **kept}
+
+
+def _object_records(prompts: PromptSet, prediction: Prediction, labels: np.ndarray, volume: Volume) -> list[dict]:
+    """Per object: id, name, voxels, volume, estimated Dice, number of prompts."""
+    voxel_mm3 = abs(float(np.linalg.det(volume.grid.affine[:3, :3])))
+    records = []
+    for info in prompts.objects:
+        answer, voxels = prediction[info.object_id], int(np.count_nonzero(labels == info.object_id))
+        estimate = answer.estimated_dice
+        records.append({
+            "object_id": info.object_id, "name": info.name, "voxels": voxels,
+            "volume_ml": None if volume.grid.is_2d else round(voxels * voxel_mm3 / 1000, 4),
+            "estimated_dice": None if estimate is None else round(float(estimate), 4),
+            "prompts": len(prompts.for_object(info.object_id)),
+            **({"note": answer.info.get("reason", "empty mask")} if not voxels else {})})
+    return records
+
+
+def _write(files: _Files, volume: Volume, prompts: PromptSet, labels: np.ndarray, record: dict[str, Any]) -> None:
+    """Write mask, provenance, picture and prompts."""
+    import json
+
+    from promptzoo.data.io import write_mask
+
+    names = {o.object_id: o.name or f"object {o.object_id}" for o in prompts.objects}
+    provenance = {"promptzoo": __version__, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                  **record}
+    small = labels.astype(np.uint8) if labels.max(initial=0) <= 255 else labels
+    write_mask(files.mask, small, volume.grid, names=names, reference=files.reference, provenance=provenance)
+    if files.prompts is not None:
+        files.prompts.parent.mkdir(parents=True, exist_ok=True)
+        files.prompts.write_text(json.dumps(prompts.to_json(), indent=1) + "\n", encoding="utf-8")
+    if files.png is not None:
+        from promptzoo.data.overlay import write_overlay
+
+        files.png.parent.mkdir(parents=True, exist_ok=True)
+        write_overlay(files.png, volume, labels, prompts)
+
+
+def _print(record: dict[str, Any]) -> None:
+    rows = [[o["object_id"], o["name"], o["estimated_dice"], o["voxels"], o["volume_ml"], o["prompts"],
+             o.get("note", "")] for o in record["objects"]]
+    bundle, seconds = record["bundle"], record["seconds"]
+    print_table(["object", "name", "estimated Dice", "voxels", "ml", "prompts", "note"], rows)
+    variant = f", variant {bundle['variant']}" if bundle["variant"] else ""
+    typer.echo(f"{bundle['name']} {bundle['version']}{variant}; {record['engine']} ({record['engine_reason']})")
+    typer.echo(f"{seconds['encode'] + seconds['decode']:.3f} s for the answer, {seconds['load']:.1f} s to load")
+    for name, path in record["files"].items():
+        typer.echo(f"{name}: {path}")
