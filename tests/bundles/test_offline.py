@@ -8,6 +8,12 @@ from promptzoo.cli.maintain.verify import CHECKS
 HERE = Path(__file__).parent
 
 
+def test_the_first_bundles_are_there():
+    """Without this the whole contract would pass over an empty folder."""
+    bundles = HERE.parents[1] / "bundles"
+    assert {"interactive_refinement_2d", "interactive_refinement_3d"} <= {folder.name for folder in bundles.iterdir()}
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_offline(bundle, check):
     if check in bundle.exemptions:
