@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import typer
 
 from promptzoo import __version__
+from promptzoo.cli import bundles
 from promptzoo.cli.common import EXIT_CODES, Group, flowing, set_up_logging
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ def _root(
     set_up_logging(verbose)
 
 
+app.add_typer(bundles.app, name="bundles")
 for _name in ("catalog", "segment", "bench", "export", "doctor", "serve"):
     if find_spec(f"promptzoo.cli.{_name}"):
         _command = getattr(import_module(f"promptzoo.cli.{_name}"), _name)

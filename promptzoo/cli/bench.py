@@ -189,8 +189,8 @@ def _print(results: dict) -> None:
     print_table(columns, rows, f"{results['bundle']}, {results['protocol']}, {results['engine'] or 'no engine'}")
     listed, apart = results["datalist"], results["excluded"]["n"]
     parts = listed["max_components"] or "any number of"
-    typer.echo(f"{listed['measured']} cases, {apart} apart (fewer than {listed['min_voxels']} voxels or more than {parts} "
-               f"parts), {len(results['errors'])} failed")
+    typer.echo(f"{listed['measured']} cases, {apart} apart (fewer than {listed['min_voxels']} voxels or more than "
+               f"{parts} parts), {len(results['errors'])} failed")
     told = [f"{k} {v}" for k, v in results["calibration"].items() if isinstance(v, (int, float))]
     if results["calibration"].get("n"):
         typer.echo("estimated Dice: " + ", ".join(told))
@@ -213,7 +213,7 @@ def _print_robustness(block: dict) -> None:
     columns = ["disturbed prompt", *(["Dice"] * (width - 1))]
     print_table(columns, [row + [""] * (width - len(row)) for row in rows], f"Robustness, {block['n']} cases")
     steps, pairs = block["monotonicity"], block["two_objects"]
-    typer.echo(f"correct clicks that lower Dice by more than {steps['threshold']}: {steps['drops']} of {steps['steps']}")
+    typer.echo(f"correct clicks that lower Dice by over {steps['threshold']}: {steps['drops']} of {steps['steps']}")
     typer.echo(f"two objects in one call: {pairs['passed']} of {pairs['n']} pairs well")
     for name, entry in block["negative_click"].items():
         typer.echo(f"negative click {name.replace('_', ' ')} removes the place: {entry['removed']} of {entry['n']}")

@@ -93,16 +93,21 @@ def command_line(ctx: typer.Context) -> str:
     return "promptzoo " + shlex.join(ctx.meta.get(_ARGUMENTS, []))
 
 
+class _ToStandardError(logging.Handler):
+    """Writes to whatever standard error is at the moment of the message."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
 def set_up_logging(verbose: bool) -> None:
     """promptzoo's own log on standard error: warnings, or with ``verbose`` everything it says about its choices."""
     logger = logging.getLogger("promptzoo")
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    for old in [h for h in logger.handlers if getattr(h, "of_the_cli", False)]:
-        logger.removeHandler(old)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    handler.of_the_cli = True  # type: ignore[attr-defined]
-    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbose else logging.NOTSET)
+    if not any(isinstance(handler, _ToStandardError) for handler in logger.handlers):
+        handler = _ToStandardError()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logger.addHandler(handler)
 
 
 def print_json(value: Any) -> None:

@@ -22,8 +22,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from promptzoo.cli.prompt_text import Names, sign_and_label, split_file, split_point
-from promptzoo.cli.stroke_files import Stroke, read_strokes
+from promptzoo.cli.prompt_text import Names, is_there, sign_and_label, split_file, split_point
+from promptzoo.cli.stroke_files import Stroke, coordinates, read_strokes
 from promptzoo.core.errors import NotFoundError, PromptError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
@@ -60,18 +60,14 @@ def box_of(numbers: Sequence[float], grid: Grid, space: str, object_id: int) -> 
 
 def _lasso_strokes(text: str) -> tuple[list[Stroke], bool | None, str]:
     """The outlines of ``--lasso``, from the text itself or from a file."""
-    if ";" not in text or Path(text).expanduser().exists():
+    if ";" not in text or is_there(text):
         path, sign, label = split_file(text, "--lasso")
         return read_strokes(path, grid=None), sign, label
     parts = [part.strip() for part in text.split(";") if part.strip()]
     count = next((n for n, part in enumerate(parts) if "," not in part), len(parts))
     form = "i,j,k;i,j,k;i,j,k, then ;+ or ;-, then ;label"
     sign, label = sign_and_label(parts[count:], "--lasso", text, form)
-    try:
-        rows = [[float(v) for v in part.split(",")] for part in parts[:count]]
-    except ValueError:
-        raise PromptError(complain("--lasso", text, form)) from None
-    return [Stroke(rows)], sign, label
+    return [Stroke(coordinates([part.split(",") for part in parts[:count]], "--lasso"))], sign, label
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ def _mask(text: str, grid: Grid) -> tuple[Any, str, tuple]:
     from promptzoo.data.io import file_format, read_mask
 
     name, value, rest = text, None, ""
-    if not Path(text).expanduser().exists() and "=" in text:
+    if not is_there(text) and "=" in text:
         name, _, tail = text.rpartition("=")
         number, _, rest = tail.partition(",")
         if not number.strip().isdecimal():

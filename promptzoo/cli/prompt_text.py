@@ -67,6 +67,14 @@ def split_point(text: str, what: str, counts: Sequence[int]) -> tuple[list[float
     return [float(p) for p in parts[:max(fitting)]], sign is not False, label
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether a text names an existing file; False for texts that no file could have as its name."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def is_number(text: str) -> bool:
     """Whether the text is a number (``nan`` is one)."""
     try:
@@ -109,7 +117,7 @@ def split_file(text: str, what: str) -> tuple[Path, bool | None, str]:
     parts = text.split(",")
     for end in range(len(parts), 0, -1):
         path = Path(",".join(parts[:end])).expanduser()
-        if path.exists():
+        if is_there(path):
             rest = [part.strip() for part in parts[end:]]
             return path, *sign_and_label(rest, what, text, "FILE, then + or -, then a label, separated by commas")
     raise NotFoundError(complain(f"file of {what}", text, "an existing file, then + or -, then a label",

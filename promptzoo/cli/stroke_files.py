@@ -61,7 +61,12 @@ def read_strokes(path: Path, grid: Grid | None, merge: bool = False) -> list[Str
     return strokes
 
 
-def _numbers(rows: Any, source: str) -> list[list[float]]:
+def coordinates(rows: Any, source: str) -> list[list[float]]:
+    """Rows of two or three numbers.
+
+    Raises:
+        PromptError: if they are something else.
+    """
     try:
         values = [[float(v) for v in row] for row in rows]
     except (TypeError, ValueError):
@@ -78,7 +83,7 @@ def _from_json(path: Path) -> list[Stroke]:
         raise PromptError(complain(f"{path.name} is not JSON", str(error), _FORMS)) from error
     entries = content if isinstance(content, list) else [content]
     if entries and not any(isinstance(entry, dict) for entry in entries):
-        return [Stroke(_numbers(entries, path.name))]
+        return [Stroke(coordinates(entries, path.name))]
     strokes = []
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("points"), list):
@@ -86,7 +91,7 @@ def _from_json(path: Path) -> list[Stroke]:
         positive = entry.get("positive", True)
         if not isinstance(positive, bool):
             raise PromptError(complain(f"sign in {path.name}", positive, "true or false"))
-        strokes.append(Stroke(_numbers(entry["points"], path.name), positive, str(entry.get("label", ""))))
+        strokes.append(Stroke(coordinates(entry["points"], path.name), positive, str(entry.get("label", ""))))
     return strokes
 
 
@@ -96,19 +101,19 @@ def _from_csv(path: Path) -> list[Stroke]:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         rows = [[cell.strip() for cell in row] for row in csv.reader(stream) if any(cell.strip() for cell in row)]
     for number, row in enumerate(rows):
-        coordinates: list[float] = []
+        numbers: list[float] = []
         for cell in row[:3]:
             try:
-                coordinates.append(float(cell))
+                numbers.append(float(cell))
             except ValueError:
                 break
-        if not coordinates and number == 0:
+        if not numbers and number == 0:
             continue  # a header
-        rest = row[len(coordinates):]
+        rest = row[len(numbers):]
         sign = rest.pop(0).lower() if rest and rest[0].lower() in _SIGNS else "+"
-        if len(coordinates) < 2 or len(rest) > 1:
+        if len(numbers) < 2 or len(rest) > 1:
             raise PromptError(complain(f"row {number + 1} of {path.name}", ",".join(row), _FORMS))
-        found.setdefault((_SIGNS[sign], rest[0] if rest else ""), []).append(coordinates)
+        found.setdefault((_SIGNS[sign], rest[0] if rest else ""), []).append(numbers)
     return [Stroke(points, sign, label) for (sign, label), points in found.items()]
 
 
