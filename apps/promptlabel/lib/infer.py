@@ -1,0 +1,50 @@
+"""The one infer task: request -> prompt set -> bundle -> label map."""
+from pathlib import Path
+
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+
+from promptzoo.cli.server.reply import describe, extension, label_names, labelmap, write_labels
+from promptzoo.cli.server.service import is_ready
+from promptzoo.cli.server.wire import Form, read_prompts
+
+
+class PromptInferTask(InferTask):
+    """Serves one bundle under one of MONAI Label's task types, or, without a bundle, the one that fits each request.
+
+    Args:
+        service: :class:`promptzoo.cli.server.service.PromptService`.
+        type: MONAI Label's task type.
+        bundle: the bundle; None to choose by image and prompts.
+        results: folder for result files.
+    """
+
+    def __init__(self, service, type, bundle=None, results=""):
+        labels = bundle.label.get("labels") if bundle else None
+        kinds = bundle.prompts if bundle else {kind for b in service.bundles.values() for kind in b.prompts}
+        super().__init__(type, list(labels or ["object"]), bundle.dimensions if bundle else 3,
+                         bundle.description if bundle else "Chooses the bundle by image and prompts",
+                         {"text_prompt": ""} if "text" in kinds else None)
+        self.service, self.bundle, self.results = service, bundle, Path(results)
+        self.form = Form(str(type), dict(enumerate(self.labels, 1)), frozenset(kinds))
+
+    def is_valid(self):
+        """Whether the weights are there."""
+        return self.bundle is None or is_ready(self.bundle)
+
+    def __call__(self, request):
+        """Segment; returns the path of the label map and its description.
+
+        In a batch nobody looks at the answers, so an empty label map is not kept there.
+        """
+        image = self.service.images.open(request["image"])
+        prompts = read_prompts(request, self.form, image.grid)
+        bundle = self.bundle or self.service.choose(image.grid, prompts.kinds)
+        suffix = extension(request, image.path)
+        client = request.get("client_id") or (request.get("session") or {}).get("name")
+        answer = self.service.answer(image, prompts, bundle, client, bool(request.get("reset_state")))
+        labels = labelmap(answer, request)
+        if "_image_id" in request and not labels.any():
+            return None, describe(answer, labels)
+        file = write_labels(labels, image.grid, label_names(answer, labels), suffix,
+                            bool(request.get("result_compress")), self.results)
+        return str(file), describe(answer, labels)

@@ -1,0 +1,117 @@
+"""The MONAI Label app of promptzoo: serves every bundle of ``bundles/`` by what its metadata says."""
+import atexit
+import logging
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+from lib import shims
+from lib.infer import PromptInferTask
+from monailabel.config import settings
+from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+
+import promptzoo
+from promptzoo.cli.server.service import PromptService, is_ready
+from promptzoo.cli.server.studies import IMAGE_SUFFIXES, prepare_studies
+from promptzoo.core.errors import NotFoundError, complain
+
+logger = logging.getLogger(__name__)
+shims.install()
+
+
+class PromptLabel(MONAILabelApp):
+    """Promptable bundles for 3D Slicer, OHIF and MONAI Label's client.
+
+    Configuration (``--conf NAME VALUE``): ``bundles`` (folder), ``engine`` (``auto``, ``torch`` …), ``cache_mb`` (most
+    memory for encoded images), ``preload`` (``false``: load a bundle at its first request).
+    """
+
+    def __init__(self, app_dir, studies, conf):
+        conf = conf or {}
+        self.results = shims.result_folder()
+        atexit.register(shutil.rmtree, self.results, ignore_errors=True)
+        self.service = PromptService(conf.get("bundles"), conf.get("engine", "auto"),
+                                     int(conf.get("cache_mb", 512)) << 20)
+        for bundle in self.service.bundles.values():
+            if not is_ready(bundle):
+                logger.warning("bundle %s is not offered: no weights %s", bundle.name, bundle.weights.get("file"))
+        super().__init__(app_dir, studies, conf, name="promptzoo", version=promptzoo.__version__,
+                         description="Every way of prompting a medical-imaging model. Not a medical device.")
+
+    def init_infers(self):
+        """``auto`` first, then each bundle under the type in its metadata, then once more for scribbles."""
+        bundles = list(self.service.bundles.values())
+        tasks = {"auto": PromptInferTask(self.service, "segmentation", None, self.results)}
+        for bundle in bundles:
+            kind = bundle.label.get("type") or ("deepgrow" if "point" in bundle.prompts else bundle.task)
+            tasks[bundle.name] = PromptInferTask(self.service, kind, bundle, self.results)
+        for bundle in bundles:
+            if "scribble" in bundle.prompts and tasks[bundle.name].type != "scribbles":
+                tasks[f"{bundle.name}_scribbles"] = PromptInferTask(self.service, "scribbles", bundle, self.results)
+        return tasks
+
+    def init_strategies(self):
+        """Next case: the first without a final label, or a random one."""
+        return {"first": First(), "random": Random()}
+
+    def init_batch_infer(self):
+        """Batch inference that also runs on the CPU."""
+        return shims.BatchInfer()
+
+    def init_datastore(self):
+        """A folder of NIfTI, NRRD and DICOM; or what MONAI Label makes of a URL."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        studies = prepare_studies(self.studies)
+        for uid, reason in studies.skipped.items():
+            logger.warning("DICOM series %s is not offered: %s", uid, reason)
+        return LocalDatastore(str(studies.folder), extensions=[f"*{suffix}" for suffix in IMAGE_SUFFIXES],
+                              auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+                              read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY)
+
+    def _download_dcmqi_tools(self):
+        """Not needed, and not to be fetched from the network at start: promptzoo writes DICOM SEG itself."""
+
+    def on_init_complete(self):
+        """Load the bundles while the first user still looks for the study."""
+        super().on_init_complete()
+        if str(self.conf.get("preload", "true")).lower() != "false":
+            threading.Thread(target=self.service.preload, name="preload", daemon=True).start()
+
+    def infer(self, request, datastore=None):
+        """Answer an infer request; unlike MONAI Label's own, with readable errors and files of the studies only."""
+        self.check_task("infer", request)
+        task, store = self._infers[request["model"]], datastore or self.datastore()
+        image_id = request.get("image")
+        path = store.get_image_uri(image_id) if isinstance(image_id, str) and image_id else ""
+        listed = bool(path)
+        if not listed and self._is_upload(image_id):
+            path = image_id
+        if not path:
+            raise NotFoundError(complain("image id", image_id, "an id of /datastore/?output=all", "Reload the studies"))
+        file, description = task({**request, "image": path, "description": task.description})
+        label, tag = file, request.get("label_tag") or DefaultLabelTag.ORIGINAL
+        if file and listed and request.get("save_label"):
+            label = store.save_label(image_id, file, tag, {"model": request["model"], "params": description})
+        return {"label": label, "tag": DefaultLabelTag.ORIGINAL, "file": file, "params": description}
+
+    def check_task(self, method, request):
+        """Refuse a request for a model, trainer or scoring method that is not offered."""
+        offered = {"train": self._trainers, "scoring": self._scoring_methods}.get(
+            method, {name: task for name, task in self._infers.items() if task.is_valid()})
+        wanted = request.get("method" if method == "scoring" else "model")
+        if wanted not in offered:
+            raise NotFoundError(complain(f"{method} model" if method != "scoring" else "scoring method", wanted,
+                                         ", ".join(offered) or "none in this version"))
+
+    def _is_upload(self, path):
+        """Whether a path is a file that a client sent: in the temporary folder or in that of the sessions."""
+        place = Path(str(path)).resolve()
+        sessions = Path(self.sessions().store_path).resolve() if self.sessions() is not None else None
+        return place.exists() and (place.parent == Path(tempfile.gettempdir()).resolve()
+                                   or sessions is not None and sessions in place.parents)

@@ -1,0 +1,179 @@
+"""``promptzoo serve``: the MONAI Label server with the bundles."""
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any, Optional
+
+import typer
+
+from promptzoo.cli.common import existing, progress, say, say_error
+from promptzoo.cli.server.studies import Studies, prepare_studies
+from promptzoo.core.bundles import find_bundles
+from promptzoo.core.errors import NotFoundError, PromptZooError, complain
+from promptzoo.core.locations import bundles_dir, cache_dir
+from promptzoo.core.optional import require
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+LARGEST_EXAMPLE_BYTES = 30 << 20
+"""Larger images are not read for the example that is printed."""
+
+
+def serve(
+    studies: Optional[Path] = typer.Option(None, help="Folder with NIfTI, NRRD, pictures or DICOM series, at any "
+                                                      "depth. Default: a sample study, made now."),
+    host: str = typer.Option("127.0.0.1", help="Address to listen on; others than this are open to the network."),
+    port: int = typer.Option(8000, min=1, max=65535, help="OHIF's panel expects 8000."),
+    engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
+    bundles: Optional[Path] = typer.Option(None, help="Folder of bundles. Default: those of this installation. Bundles "
+                                                      "are programs: serve only those you trust."),
+    cache_mb: int = typer.Option(512, min=0, help="Most memory for prepared images."),
+    preload: bool = typer.Option(True, "--preload/--no-preload", help="Load the bundles at once, not at first use."),
+    log_level: str = typer.Option("warning", help="debug, info, warning or error."),
+) -> None:
+    """Start the MONAI Label server for 3D Slicer, OHIF and scripts.
+
+    Prints what to do next; stop it with Ctrl+C. It has no login: listen on other addresses only in a network you trust.
+    """
+    require("monailabel", "the server", "label")
+    app_dir = app_folder()
+    _check_port(host, port)
+    if host not in LOCAL:
+        say(f"Warning: listening on {host} without a login: whoever reaches port {port} can read the studies.")
+    folder = existing(bundles, "bundles folder") if bundles else bundles_dir()
+    names = [info.name for info in find_bundles(folder)]
+    if not names:
+        raise NotFoundError(complain("bundles", f"none in {folder}", "a folder with at least one bundle"))
+    prepared = _studies(studies)
+    export_settings(app_dir, prepared.source, port, {
+        "engine": engine, "bundles": str(folder.resolve()), "cache_mb": str(cache_mb), "preload": str(preload).lower()})
+    _run(host, port, log_level, prepared)
+
+
+def app_folder() -> Path:
+    """The MONAI Label app: ``$PROMPTZOO_APP`` or ``apps/promptlabel`` beside the package.
+
+    Raises:
+        NotFoundError: if it is not there.
+    """
+    chosen = os.environ.get("PROMPTZOO_APP")
+    folder = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "apps" / "promptlabel"
+    if not (folder / "main.py").is_file():
+        raise NotFoundError(complain("MONAI Label app", str(folder), "a folder with main.py",
+                                     "Install promptzoo from its repository with pip install -e, or set PROMPTZOO_APP"))
+    return folder.resolve()
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PromptZooError(complain(f"cannot listen on {host}:{port}", error.strerror or str(error),
+                                          "a free port of this machine",
+                                          f"Stop the other server, or choose another port: --port {port % 65535 + 1}"
+                                          )) from error
+
+
+def _studies(folder: Path | None) -> Studies:
+    """The folder of studies, prepared; a sample study where none is given."""
+    if folder is None:
+        from promptzoo.data.phantoms import write_sample_studies
+
+        folder = cache_dir("sample_studies")
+        if not any(folder.glob("*.nii.gz")):
+            say(f"No --studies: making a sample study in {folder}")
+            write_sample_studies(folder)
+    with progress("DICOM series") as report:
+        prepared = prepare_studies(folder, report)
+    for uid, reason in prepared.skipped.items():
+        say(f"Left out: DICOM series {uid}: {reason}")
+    if not prepared.images:
+        say_error(f"{folder} holds no image that can be served; upload one from 3D Slicer, or give another folder")
+    return prepared
+
+
+def export_settings(app_dir: Path, studies: Path, port: int, conf: dict[str, str]) -> None:
+    """Tell MONAI Label, and the processes that it starts, what to serve; what the user has set himself stays.
+
+    Args:
+        app_dir: the app.
+        studies: the folder of studies.
+        port: of the server.
+        conf: configuration of the app.
+    """
+    os.environ.update({
+        "MONAI_LABEL_APP_DIR": str(app_dir), "MONAI_LABEL_STUDIES": str(studies), "MONAI_LABEL_SERVER_PORT": str(port),
+        "MONAI_LABEL_APP_CONF": json.dumps(conf)})
+    os.environ.setdefault("MONAI_LABEL_SESSION_PATH", str(cache_dir("sessions")))
+
+
+def next_steps(url: str, prepared: Studies, models: list[str]) -> str:
+    """What a person can do now.
+
+    Args:
+        url: of the server.
+        prepared: the studies.
+        models: names of the click models, the preselected one first.
+    """
+    image, path = next(iter(prepared.images.items()), ("IMAGE_ID", Path("IMAGE")))
+    model, click = (models or ["auto"])[0], _example_click(path)
+    return f"""
+promptzoo serves {len(prepared.images)} images of {prepared.source} at {url}
+Not a medical device: a person must check every mask.
+
+3D Slicer (extension MONAILabel): module MONAI Label, server {url}, Next Sample.
+    SmartEdit: choose {model}, then click or place a ROI. Scribbles: choose {model}_scribbles, then paint.
+OHIF: {url}/ohif/ shows studies of a DICOMweb server only; those of a folder not yet.
+curl, one click at voxel {click} (--form file=@FILE instead of image=ID sends an image of yours):
+    curl -X POST '{url}/infer/{model}?image={image}&output=image' -o mask.nii.gz \\
+        --form 'params={json.dumps({"foreground": [click], "result_extension": ".nii.gz"})}'
+The same on the command line, without the server:
+    promptzoo segment {path} --bundle {model} --point {",".join(map(str, click))} --png overlay.png
+Models: {url}/info/   Images: {url}/datastore/?output=all   All routes: {url}/   Stop: Ctrl+C
+"""
+
+
+def _example_click(path: Path) -> list[int]:
+    """The middle of an image, as an example; the origin if reading it would take long."""
+    try:
+        if path.stat().st_size <= LARGEST_EXAMPLE_BYTES:
+            from promptzoo.data.io import read_image
+
+            return [n // 2 for n in read_image(path).grid.shape]
+    except (OSError, PromptZooError):
+        pass
+    return [0, 0, 0]
+
+
+def _run(host: str, port: int, log_level: str, prepared: Studies) -> None:
+    """Start MONAI Label's application and stay until it is stopped."""
+    from promptzoo.core.autoload import mend_imports
+
+    mend_imports()  # before the first import of MONAI Label
+    logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    say("Starting; this takes about ten seconds.")
+    import uvicorn
+    from monailabel.app import app
+
+    class Server(uvicorn.Server):
+        """Says what to do next as soon as requests are answered."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                from monailabel.interfaces.utils.app import app_instance
+
+                models = [name for name, task in app_instance().info()["models"].items() if task["type"] == "deepgrow"]
+                shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+                say(next_steps(f"http://{shown}:{port}", prepared, models))
+
+    server = Server(uvicorn.Config(app, host=host, port=port, log_level=log_level, log_config=None))
+    server.run()
+    if not server.started:
+        raise PromptZooError(complain("server", "it stopped while starting", "a start", "The lines above say why"))

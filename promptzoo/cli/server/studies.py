@@ -1,0 +1,198 @@
+"""A folder of studies as a flat folder of image files, which is what MONAI Label's local datastore can list.
+
+A folder that is flat already and holds NIfTI, NRRD, MetaImage and picture files only is used as it is. Otherwise
+(DICOM, sub-folders, names that clash, no right to write) a *view* is made in the user cache: links to the files, and a
+NIfTI file for every DICOM image series, with the series' instance UID as image id. Labels and MONAI Label's list of them
+stay in the folder of studies where it can be written.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Iterator
+
+import numpy as np
+
+from promptzoo.core.errors import NotFoundError, PromptZooError, complain
+from promptzoo.core.locations import cache_dir
+from promptzoo.core.optional import require
+from promptzoo.data.dicom import NOT_IMAGES, WHOLE_SLIDE
+from promptzoo.data.io import read_image
+from promptzoo.data.nifti import write_nifti
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mgz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Formats of one file per image."""
+NOT_DICOM = (".json", ".csv", ".txt", ".md", ".pdf", ".html", ".xml", ".zip", ".gz", ".yml", ".yaml", ".py", ".log",
+             ".mhd", ".nhdr", ".raw", ".hdr", ".img", ".bmp", ".lock", ".pt", ".npy", ".npz")
+LABELS, LISTING = "labels", "datastore_v2.json"
+"""Where MONAI Label keeps labels, and what it knows of them."""
+
+
+@dataclass
+class Studies:
+    """A prepared folder.
+
+    Args:
+        source: the folder given.
+        folder: what the datastore lists: ``source`` itself or its view.
+        images: file by image id.
+        skipped: DICOM series without an image, with the reason.
+    """
+
+    source: Path
+    folder: Path
+    images: dict[str, Path] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def image_suffix(name: str) -> str:
+    """The image suffix of a file name; empty if it has none."""
+    return next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """Regular files below ``source``, without labels and hidden ones, in a fixed order."""
+    for folder, names, files in os.walk(source):
+        names[:] = sorted(n for n in names if not n.startswith(".") and not (n == LABELS and Path(folder) == source))
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom", ".ima")
+    except OSError:
+        return False
+
+
+def _named(files: list[Path], source: Path) -> dict[str, Path]:
+    """File by image id: the name without suffix, preceded by the sub-folders; unique."""
+    named: dict[str, Path] = {}
+    for path in files:
+        parts = path.relative_to(source).parts
+        stem = parts[-1][:-len(image_suffix(parts[-1]))]
+        base = re.sub(r"[^\w.+-]+", "_", "_".join((*parts[:-1], stem))) or "image"
+        wanted, count = base, 1
+        while wanted in named:
+            count += 1
+            wanted = f"{base}_{count}"
+        named[wanted] = path
+    return named
+
+
+def prepare_studies(source: str | Path, report: Callable[[int, int, str], None] | None = None) -> Studies:
+    """Make a folder of studies ready for MONAI Label; quick where nothing changed since the last time.
+
+    Args:
+        source: folder with NIfTI, NRRD, MetaImage, pictures, DICOM series, at any depth.
+        report: called with (done, total, name) for every DICOM series.
+
+    Raises:
+        NotFoundError: if there is no such folder.
+    """
+    place = Path(source).expanduser().resolve()
+    if not place.is_dir():
+        raise NotFoundError(complain("studies folder", str(source), "an existing folder", "Check the path"))
+    files = list(_files(place))
+    images = [path for path in files if image_suffix(path.name)]
+    dicom = [path for path in files if not image_suffix(path.name) and path.suffix.lower() not in NOT_DICOM
+             and path.name != "DICOMDIR" and _is_dicom(path)]
+    named = _named(images, place)
+    writable = os.access(place, os.W_OK) and bool(place.stat().st_mode & 0o222)  # root may write where nobody shall
+    flat = all(name + image_suffix(path.name) == path.name and path.parent == place for name, path in named.items())
+    if flat and writable and not dicom:
+        return Studies(place, place, named)
+    view = cache_dir("studies", f"{place.name}-{hashlib.sha256(str(place).encode()).hexdigest()[:12]}")
+    wanted = {name + image_suffix(path.name): path for name, path in named.items()}
+    if writable:
+        (place / LABELS).mkdir(exist_ok=True)
+        wanted.update({LABELS: place / LABELS, LISTING: place / LISTING})
+    converted, skipped = _convert(_series(dicom), view, report)
+    for entry in view.iterdir():
+        if entry.is_symlink() and (entry.name not in wanted or Path(os.readlink(entry)) != wanted[entry.name]):
+            entry.unlink()
+    for name, target in wanted.items():
+        if not (view / name).is_symlink() and not (view / name).exists():
+            (view / name).symlink_to(target)
+    return Studies(place, view, {**named, **{uid: view / f"{uid}.nii.gz" for uid in converted}}, skipped)
+
+
+def _series(files: list[Path]) -> dict[str, list[Path]]:
+    """Files by series instance UID, of image series only."""
+    series: dict[str, list[Path]] = {}
+    if files:
+        pydicom = require("pydicom", "reading DICOM")
+        for path in files:
+            try:
+                header = pydicom.dcmread(path, force=True, stop_before_pixels=True,
+                                         specific_tags=["SeriesInstanceUID", "Modality", "SOPClassUID"])
+            except Exception as error:  # pydicom raises many kinds on files that only look like DICOM
+                logger.warning("%s is left out: %s", path.name, error)
+                continue
+            uid = str(header.get("SeriesInstanceUID") or "")
+            image = header.get("Modality") not in NOT_IMAGES and header.get("SOPClassUID") != WHOLE_SLIDE
+            if image and re.fullmatch(r"[0-9.]{1,64}", uid):
+                series.setdefault(uid, []).append(path)
+    return series
+
+
+def _convert(series: dict[str, list[Path]], view: Path,
+             report: Callable[[int, int, str], None] | None) -> tuple[list[str], dict[str, str]]:
+    """A NIfTI file in ``view`` for every image series that has none of the same files yet; stale ones are removed."""
+    stamps = view / ".dicom"
+    stamps.mkdir(exist_ok=True)
+    converted: list[str] = []
+    skipped: dict[str, str] = {}
+    for done, (uid, files) in enumerate(series.items()):
+        if report:
+            report(done, len(series), uid)
+        stamp = json.dumps([[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files])
+        record, target = stamps / f"{uid}.json", view / f"{uid}.nii.gz"
+        known = json.loads(record.read_text()) if record.is_file() else {}
+        if known.get("stamp") != stamp or (not known.get("reason") and not target.is_file()):
+            known = {"stamp": stamp, "reason": _convert_series(files, stamps / uid, target)}
+            record.write_text(json.dumps(known))
+        if known["reason"]:
+            skipped[uid] = known["reason"]
+        else:
+            converted.append(uid)
+    for record in stamps.glob("*.json"):
+        if record.stem not in series:
+            record.unlink()
+            (view / f"{record.stem}.nii.gz").unlink(missing_ok=True)
+    return converted, skipped
+
+
+def _convert_series(files: list[Path], folder: Path, target: Path) -> str:
+    """Write one series as NIfTI.
+
+    Returns:
+        Why it could not be done; empty if it was.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, path in enumerate(files):
+        (folder / f"{number:05d}.dcm").symlink_to(path)
+    try:
+        volume = read_image(folder)
+        data = volume.data
+        if np.array_equal(data, np.round(data)) and np.abs(data).max() < 32768:
+            data = data.astype(np.int16)
+        partial = target.with_name(f".{target.name}")
+        write_nifti(partial, data, volume.grid)
+        partial.replace(target)
+        return ""
+    except PromptZooError as error:
+        target.unlink(missing_ok=True)
+        logger.info("DICOM series %s is left out: %s", folder.name, error)
+        return str(error)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
