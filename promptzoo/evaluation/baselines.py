@@ -3,16 +3,17 @@
 - ``rectangle``: the box, filled.
 - ``ellipse``: the ellipse (ellipsoid) inscribed in the box.
 - ``random-walker``: L. Grady, "Random Walks for Image Segmentation", TPAMI 2006, scikit-image's implementation
-  (BSD-3-Clause), ``beta`` 300, at most 112 pixels a side on a slice and 48 in a volume.
+  (BSD-3-Clause), at most 112 pixels a side on a slice and 48 in a volume. ``beta`` 100 beat 300 and 1000 on real
+  slices at every number of clicks, with intensities scaled to [0, 1].
 - ``graph-cut``: Y. Boykov and M.-P. Jolly, "Interactive Graph Cuts", ICCV 2001, through numpymaxflow (BSD-3-Clause),
-  with intensity histograms of object and background as unary terms.
+  with intensity histograms and closeness to the seeds as unary terms.
 """
 from __future__ import annotations
 
 from typing import Callable
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, label
+from scipy.ndimage import distance_transform_edt, gaussian_filter1d, label
 
 from promptzoo.core.errors import NotFoundError, complain
 from promptzoo.core.optional import require
@@ -21,6 +22,8 @@ from promptzoo.evaluation.peers import Peer, Seeds, Window
 
 CLICK_ONLY_FRAC = 0.12
 """Shapes without a box: half-width around a click, as a fraction of the image's shorter in-plane side."""
+CORE_FRAC = 0.7
+"""Seeded methods take the ellipse with this fraction of the box's sides as a seed of the object."""
 
 
 class Rectangle(Peer):
@@ -70,13 +73,13 @@ class RandomWalker(Peer):
     """Random walker with the clicks as seeds.
 
     Background seeds: negative clicks, everything outside the box, and the frame of the window (unless a positive seed
-    touches it). The middle of a box is a seed of the object. The last answer is not used: the method is solved anew
-    from all seeds.
+    touches it). The middle of a box (``CORE_FRAC``) is a seed of the object. The last answer is not used: the method is
+    solved anew from all seeds.
     """
 
     name = "random-walker"
 
-    def __init__(self, beta: float = 300.0, radius: int = 2) -> None:
+    def __init__(self, beta: float = 100.0, radius: int = 2) -> None:
         self.beta, self.radius = beta, radius
 
     def solve(self, volume: Volume, seeds: Seeds) -> tuple[np.ndarray, np.ndarray]:
@@ -110,34 +113,36 @@ def _marks(window: Window, radius: int) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _core(inside: np.ndarray) -> np.ndarray:
-    """The middle of a box: a third of its width along each axis."""
-    core = np.zeros_like(inside)
-    spans = []
+    """The middle of a box: the ellipse with ``CORE_FRAC`` of its sides; at least one voxel."""
+    distance = np.zeros(inside.shape)
     for axis in range(inside.ndim):
         there = np.flatnonzero(inside.any(axis=tuple(a for a in range(inside.ndim) if a != axis)))
-        third = len(there) // 3
-        spans.append(slice(there[0] + third, there[-1] + 1 - third))
-    core[tuple(spans)] = True
-    return core
+        along = (np.arange(inside.shape[axis]) - (there[0] + there[-1]) / 2) / (CORE_FRAC * len(there) / 2)
+        distance += (along ** 2).reshape([-1 if a == axis else 1 for a in range(inside.ndim)])
+    return distance <= max(1.0, distance.min())
 
 
 class GraphCut(Peer):
-    """Minimum cut with hard seeds and intensity histograms, re-estimated from its own result (as in GrabCut).
+    """Minimum cut with hard seeds; object and background are told apart by intensity histograms and by closeness.
 
     Args:
         bins: histogram bins over the window's intensity range.
         weight, sigma: strength of the boundary term and the intensity step at which it fades, as in numpymaxflow.
-        rounds: how often histograms and cut alternate.
+        radius: of the disk around each click whose intensities make the histograms, in window voxels.
+        closeness: weight of the spatial term, the log-ratio of the squared distances to the nearest background and
+            object seed.
 
-    The first object histogram comes from disks around the positive clicks (or the middle of the box), then from the
-    last answer. Parts that hold no positive seed are dropped.
+    Everything outside the box, and the frame of the window, is background. Parts that hold no positive seed are
+    dropped. The last answer is not used.
     """
 
     name = "graph-cut"
     needs = ("numpymaxflow", "label")
 
-    def __init__(self, bins: int = 24, weight: float = 4.0, sigma: float = 0.08, rounds: int = 3) -> None:
-        self.bins, self.weight, self.sigma, self.rounds = bins, weight, sigma, rounds
+    def __init__(self, bins: int = 24, weight: float = 4.0, sigma: float = 0.08, radius: int = 4,
+                 closeness: float = 1.0) -> None:
+        self.bins, self.weight, self.sigma = bins, weight, sigma
+        self.radius, self.closeness = radius, closeness
 
     def solve(self, volume: Volume, seeds: Seeds) -> tuple[np.ndarray, np.ndarray]:
         """Offset of the window and the cut's mask in it."""
@@ -146,27 +151,21 @@ class GraphCut(Peer):
         marks, settled = _marks(window, 2)
         if settled is not None:
             return window.low, window.enlarge(settled)
-        seed, index = marks == 1, np.minimum((window.image * self.bins).astype(int), self.bins - 1)
-        mask = window.disks(seed, 4) & (marks != 2)
-        if window.previous is not None and window.previous.any():
-            mask = (window.previous | seed) & (marks != 2)
-        for _ in range(self.rounds):
-            object_, back = self._histogram(index[mask]), self._histogram(index[~mask])
-            probability = (object_ / (object_ + back))[index]
-            probability = np.where(marks == 1, 1 - 1e-6, np.where(marks == 2, 1e-6, probability))
-            probability = np.clip(probability, 1e-6, 1 - 1e-6).astype(np.float32)
-            answer = cut.maxflow(window.image[None].astype(np.float32), np.stack([1 - probability, probability]),
-                                 self.weight, self.sigma, 8 if window.image.ndim == 2 else 18)
-            found = _holding(np.asarray(answer)[0] > 0.5, seed)
-            if not found.any() or np.array_equal(found, mask):
-                break
-            mask = found
-        return window.low, window.enlarge(mask.astype(np.float32))
+        seed, back = marks == 1, marks == 2
+        index = np.minimum((window.image * self.bins).astype(int), self.bins - 1)
+        near = window.disks(seed, self.radius) & ~back
+        ratio = self._histogram(index[near]) / self._histogram(index[~near])
+        to_back, to_seed = (np.log(distance_transform_edt(~marked) + 1) for marked in (back, seed))
+        logit = np.log(ratio)[index] + 2 * self.closeness * (to_back - to_seed)
+        probability = 1 / (1 + np.exp(-np.clip(np.where(seed, 12, np.where(back, -12, logit)), -12, 12)))
+        answer = cut.maxflow(window.image[None].astype(np.float32),
+                             np.stack([1 - probability, probability]).astype(np.float32), self.weight, self.sigma,
+                             8 if window.image.ndim == 2 else 18)
+        return window.low, window.enlarge(_holding(np.asarray(answer)[0] > 0.5, seed).astype(np.float32))
 
     def _histogram(self, index: np.ndarray) -> np.ndarray:
-        counts = np.bincount(index, minlength=self.bins).astype(float)
-        smooth = gaussian_filter1d(counts, 1.0, mode="nearest")
-        return (smooth + 1e-3 * max(smooth.sum(), 1)) / (smooth.sum() + 1e-3 * max(smooth.sum(), 1) * self.bins)
+        counts = gaussian_filter1d(np.bincount(index, minlength=self.bins).astype(float), 1.0, mode="nearest")
+        return (counts / max(counts.sum(), 1) + 1e-3) / (1 + 1e-3 * self.bins)
 
 
 def _holding(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:

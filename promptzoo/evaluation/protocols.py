@@ -17,16 +17,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, generate_binary_structure, label
 
 from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.core.protocols import ObjectPrediction, Prediction, Predictor
 from promptzoo.core.seeding import generator
+from promptzoo.data.io import read_image
 from promptzoo.evaluation.datalist import Case, acquisition_axis
 from promptzoo.evaluation.metrics import Surface, bounding_box, dice, gated_nsd
+from promptzoo.prompts.simulators import boxes, scribbles
+from promptzoo.prompts.simulators.clicks import centre_of_largest_error
 from promptzoo.prompts.types import Box, Point, PromptSet, Scribble
 
 PROTOCOLS = ("clicks", "box", "box+clicks", "scribbles")
@@ -51,18 +53,26 @@ def protocol_click(reference: np.ndarray, answer: np.ndarray, spacing_mm: tuple[
         Voxel index and sign (positive where the reference is), or None when the two masks are equal. Equal sizes and
         equal depths are settled by the smaller index, so the click is a function of its arguments.
     """
-    wrong = reference ^ answer
-    box = bounding_box(wrong)
+    box = bounding_box(reference ^ answer)
     if box is None:
         return None
-    labels, count = label(wrong[box], generate_binary_structure(wrong.ndim, wrong.ndim))
-    part = labels == 1 if count == 1 else labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
-    inner = bounding_box(part)
-    width = [(1, 1) if n > 1 else (0, 0) for n in reference.shape]
-    depth = distance_transform_edt(np.pad(part[inner], width), sampling=spacing_mm)
-    place = np.unravel_index(int(depth.argmax()), depth.shape)
-    index = tuple(int(p - w[0] + i.start + b.start) for p, w, i, b in zip(place, width, inner, box))
-    return index, bool(reference[index])  # type: ignore[return-value]
+    keep = solid_axes(reference.shape)
+    sides = [box[axis].stop - box[axis].start for axis in keep]
+    truth, given = (mask[box].reshape(sides) for mask in (reference, answer))
+    place, positive = centre_of_largest_error(truth & ~given, given & ~truth, [spacing_mm[axis] for axis in keep])
+    index = [b.start for b in box]
+    for axis, offset in zip(keep, place):
+        index[axis] += int(offset)
+    return tuple(index), positive  # type: ignore[return-value]
+
+
+def solid_axes(shape: Sequence[int]) -> list[int]:
+    """The axes of an image without the slice axis of a single slice: ``(9, 1, 7)`` gives ``[0, 2]``.
+
+    Simulators see a slice as the 2D array that it is; with the flat axis every voxel would lie at the border.
+    """
+    flat = [axis for axis, n in enumerate(shape) if n == 1][-1:]
+    return [axis for axis in range(len(shape)) if axis not in flat]
 
 
 def reference_box(mask: np.ndarray, axis: int, style: str = "mid-slice") -> tuple[np.ndarray, np.ndarray]:
@@ -78,16 +88,9 @@ def reference_box(mask: np.ndarray, axis: int, style: str = "mid-slice") -> tupl
     """
     if style not in BOX_STYLES:
         raise PromptZooError(complain("box style", style, ", ".join(BOX_STYLES)))
-    whole = bounding_box(mask)
-    if whole is None:
+    if not mask.any():
         raise PromptZooError(complain("box around an empty mask", "no voxel", "a mask with at least one voxel"))
-    low, high = (np.array([getattr(s, end) for s in whole]) for end in ("start", "stop"))
-    if style == "mid-slice" and mask.shape[axis] > 1:
-        held = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        inner = bounding_box(mask.take([held[len(held) // 2]], axis))
-        for a in (a for a in range(3) if a != axis):
-            low[a], high[a] = inner[a].start, inner[a].stop  # type: ignore[index]
-    return low, high
+    return boxes.tight(mask) if style == "tight" or mask.shape[axis] == 1 else boxes.mid_slice(mask, axis)
 
 
 @dataclass(eq=False)
@@ -243,7 +246,6 @@ def scribble_starts(case: Case, seed: int = 0) -> list[tuple[str, tuple[Scribble
     """
     starts = []
     for number, path in enumerate(human_scribbles(case.row.image) if case.slice_of is None else []):
-        from promptzoo.data.io import read_image
         picture = read_image(path)
         colors = picture.meta.get("rgb")
         if colors is None or picture.grid.shape != case.grid.shape:
@@ -257,6 +259,8 @@ def scribble_starts(case: Case, seed: int = 0) -> list[tuple[str, tuple[Scribble
         starts.append((f"#person{number}", tuple(Scribble(p, sign, 1, "voxel") for p, sign in strokes)))
     if starts:
         return starts
-    from promptzoo.prompts.simulators import scribbles
-    positive, negative = scribbles.human_like(case.mask, generator(seed, 77))
-    return [("", tuple(Scribble(p, sign, 1, "voxel") for p, sign in ((positive, True), (negative, False)) if len(p)))]
+    keep = solid_axes(case.grid.shape)
+    drawn = scribbles.human_like(case.mask.reshape([case.grid.shape[a] for a in keep]), generator(seed, 77))
+    flat = [a for a in range(3) if a not in keep]
+    strokes = [(np.insert(p, flat, 0, 1) if flat else p, sign) for p, sign in zip(drawn, (True, False)) if len(p)]
+    return [("", tuple(Scribble(p, sign, 1, "voxel") for p, sign in strokes))]

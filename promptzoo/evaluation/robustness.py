@@ -5,22 +5,23 @@ from collections import defaultdict
 from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
 
 from promptzoo.core.errors import PromptZooError
 from promptzoo.core.protocols import Prediction, Predictor
 from promptzoo.core.seeding import generator
 from promptzoo.evaluation.datalist import Case, Datalist, acquisition_axis
 from promptzoo.evaluation.metrics import bounding_box, dice
-from promptzoo.evaluation.protocols import Trial, protocol_click, reference_box, run_case
+from promptzoo.evaluation.protocols import Trial, protocol_click, reference_box, run_case, solid_axes
+from promptzoo.prompts.simulators import boxes, masks
+from promptzoo.prompts.simulators.clicks import depth
 from promptzoo.prompts.types import Box, MaskPrompt, Point, PromptSet
 
 DROP = 0.02
 """A correct click that lowers Dice by more than this counts as a drop."""
 DROP_SHARE_LIMIT = 0.05
 """Largest share of steps that may be drops."""
-BOX_LEVELS = (0.0, 0.05, 0.1, 0.2, 0.3)
-"""Box disturbances, as a fraction of the box's sides."""
+BOX_LEVELS = (0.0, 0.05, 0.1, 0.2)
+"""By how much each side of a box is moved (outwards, inwards, or all one way), as a fraction of the box's length."""
 CLICK_LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """How far the first click may be from the centre: 0 the centre, 1 anywhere in the object, even on its rim."""
 MASK_STEPS_FRAC = (0.1, 0.25)
@@ -52,67 +53,41 @@ def monotonicity(records: Sequence[dict]) -> dict:
             "worst": round(min(changes), 4) if changes else None}
 
 
-def disturbed_box(low: np.ndarray, high: np.ndarray, shape: Sequence[int], *, enlarge_frac: float = 0.0,
-                  shift_frac: float = 0.0, rng: np.random.Generator | None = None
-                  ) -> tuple[np.ndarray, np.ndarray]:
-    """A box made wrong on purpose.
-
-    Args:
-        low, high: half-open voxel bounds ``[3]``.
-        shape: of the image; axes of length 1 are left alone.
-        enlarge_frac: each side grows by this fraction of its length in all (negative shrinks it).
-        shift_frac: the box moves by this fraction of each side, in a direction drawn from ``rng``.
-
-    Returns:
-        New integer bounds inside the image, at least one voxel wide.
-    """
-    side, top = (high - low).astype(float), np.asarray(shape)
-    free = top > 1
-    sign = np.where(rng.random(3) < 0.5, -1.0, 1.0) if rng is not None and shift_frac else np.zeros(3)
-    move = np.where(free, sign * shift_frac * side, 0)
-    grow = np.where(free, enlarge_frac * side / 2, 0)
-    a = np.clip(np.round(low - grow + move), 0, top - 1).astype(int)
-    b = np.clip(np.round(high + grow + move), a + 1, top).astype(int)
-    return a, b
-
-
 def off_centre_click(mask: np.ndarray, spacing_mm: Sequence[float], level: float, rng: np.random.Generator
                      ) -> tuple[int, int, int]:
-    """A voxel of ``mask`` whose depth is at most ``1 - level`` of the largest depth, yet no shallower than needed.
+    """A voxel of ``mask`` whose depth is about ``1 - level`` of the largest depth.
 
     Level 0 gives the centre; level 1 one of the voxels nearest to the border. The voxel is drawn among the tenth of the
     object's voxels whose depth is closest to the wanted one.
     """
-    box = bounding_box(mask)
+    keep, box = solid_axes(mask.shape), bounding_box(mask)
     if box is None:
         return (0, 0, 0)
-    width = [(1, 1) if n > 1 else (0, 0) for n in mask.shape]
-    depth = distance_transform_edt(np.pad(mask[box], width), sampling=spacing_mm)
-    places = np.argwhere(depth > 0)
-    gap = np.abs(depth[tuple(places.T)] - (1 - level) * depth.max())
+    part = mask[box].reshape([mask[box].shape[axis] for axis in keep])
+    deep = depth(part, tuple(spacing_mm[axis] for axis in keep))
+    places = np.argwhere(part)
+    gap = np.abs(deep[tuple(places.T)] - (1 - level) * deep.max())
     nearest = np.argsort(gap, kind="stable")[:1 if level == 0 else max(1, len(places) // 10)]
-    place = places[nearest[rng.integers(len(nearest))]]
-    return tuple(int(p - w[0] + b.start) for p, w, b in zip(place, width, box))  # type: ignore[return-value]
+    index = [b.start for b in box]
+    for axis, offset in zip(keep, places[nearest[rng.integers(len(nearest))]]):
+        index[axis] += int(offset)
+    return tuple(index)  # type: ignore[return-value]
 
 
-def disturbed_masks(mask: np.ndarray, spacing_mm: Sequence[float], frac: float, rng: np.random.Generator
-                    ) -> Iterator[tuple[str, np.ndarray]]:
-    """``("eroded", …)``, ``("dilated", …)``, ``("shifted", …)`` by ``frac`` of the object's depth, at least a voxel."""
-    flat = tuple(n == 1 for n in mask.shape)
-    depth = distance_transform_edt(np.pad(mask, [(0, 0) if f else (1, 1) for f in flat]), sampling=spacing_mm).max()
-    steps = max(1, int(round(frac * depth / min(s for s, f in zip(spacing_mm, flat) if not f))))
-    cross = np.zeros((3, 3, 3), dtype=bool)
-    cross[1, 1, 1] = True
-    for axis in (a for a in range(3) if not flat[a]):
-        cross[tuple(slice(None) if a == axis else 1 for a in range(3))] = True
-    eroded = binary_erosion(mask, cross, iterations=steps, border_value=1)
-    yield "eroded", eroded if eroded.any() else mask
-    yield "dilated", binary_dilation(mask, cross, iterations=steps)
-    axis = int(rng.choice([a for a in range(3) if not flat[a]]))
-    step = steps if rng.random() < 0.5 else -steps
-    shifted = np.roll(mask, step, axis)
-    np.moveaxis(shifted, axis, 0)[slice(0, step) if step > 0 else slice(step, None)] = False
-    yield "shifted", shifted if shifted.any() else mask
+def disturbed_masks(mask: np.ndarray, frac: float, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+    """``("eroded", …)``, ``("dilated", …)``, ``("shifted", …)`` by ``frac`` of the object's depth, at least a voxel.
+
+    A disturbance that would leave nothing is left out.
+    """
+    keep = solid_axes(mask.shape)
+    part = mask.reshape([mask.shape[axis] for axis in keep])
+    amount = max(1.0, frac * float(depth(part).max()))
+    direction = rng.standard_normal(part.ndim)
+    direction /= np.linalg.norm(direction)
+    for kind in ("eroded", "dilated", "shifted"):
+        wrong = masks.changed(part, kind, amount, direction).reshape(mask.shape)
+        if wrong.any():
+            yield kind, wrong
 
 
 class _Probe:
@@ -135,9 +110,10 @@ class _Probe:
         if "box" in kinds:
             low, high = reference_box(case.mask, acquisition_axis(case.grid), "tight")
             for level in BOX_LEVELS:
-                for name, change in (("box_enlarged", {"enlarge_frac": level}), ("box_shifted", {"shift_frac": level}),
-                                     ("box_eroded", {"enlarge_frac": -level})):
-                    a, b = disturbed_box(low, high, case.grid.shape, rng=rng, **change)
+                shape, shift = case.grid.shape, np.where(rng.random(3) < 0.5, -level, level) * (high - low)
+                for name, (a, b) in (("box_enlarged", boxes.enlarged(low, high, shape, level)),
+                                     ("box_eroded", boxes.enlarged(low, high, shape, -level)),
+                                     ("box_shifted", boxes.moved(low, high, shape, np.stack([shift, shift])))):
                     self.curves[name][str(level)].append(score(Box(tuple(a), tuple(b), 1, "voxel")))
         if "point" not in kinds:
             return
@@ -146,7 +122,7 @@ class _Probe:
             self.curves["click_off_centre"][str(level)].append(score(Point(place, True, 1, "voxel")))
         if "mask" in kinds:
             for frac in MASK_STEPS_FRAC:
-                for name, wrong in disturbed_masks(case.mask, spacing, frac, rng):
+                for name, wrong in disturbed_masks(case.mask, frac, rng):
                     found = protocol_click(case.mask, wrong, spacing)
                     if found is not None:
                         given = score(MaskPrompt(wrong, case.grid), Point(found[0], found[1], 1, "voxel"))

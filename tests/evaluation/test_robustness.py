@@ -17,18 +17,6 @@ def test_monotonicity_by_hand():
     assert robustness.monotonicity([{"steps": ["click 1"], "dice": [0.5]}])["share"] is None
 
 
-def test_disturbed_boxes():
-    low, high, shape = np.array([10, 10, 0]), np.array([20, 30, 1]), (40, 40, 1)
-    a, b = robustness.disturbed_box(low, high, shape, enlarge_frac=0.2)
-    assert (a.tolist(), b.tolist()) == ([9, 8, 0], [21, 32, 1])
-    a, b = robustness.disturbed_box(low, high, shape, enlarge_frac=-0.2)
-    assert (a.tolist(), b.tolist()) == ([11, 12, 0], [19, 28, 1])
-    a, b = robustness.disturbed_box(low, high, shape, shift_frac=0.1, rng=np.random.default_rng(0))
-    assert (np.abs(a - low)).tolist() == [1, 2, 0] and (b - a).tolist() == [10, 20, 1]
-    a, b = robustness.disturbed_box(low, high, shape, enlarge_frac=9.0)
-    assert (a.tolist(), b.tolist()) == ([0, 0, 0], [40, 40, 1])
-
-
 def test_off_centre_clicks_stay_inside(make_case):
     case = make_case()
     rng = np.random.default_rng(1)
@@ -40,13 +28,13 @@ def test_off_centre_clicks_stay_inside(make_case):
 
 def test_disturbed_masks(make_case):
     mask = make_case().mask
-    found = dict(robustness.disturbed_masks(mask, (1, 1, 1), 0.2, np.random.default_rng(0)))
+    found = dict(robustness.disturbed_masks(mask, 0.2, np.random.default_rng(0)))
     assert not (found["eroded"] & ~mask).any() and found["eroded"].sum() < mask.sum()
     assert not (mask & ~found["dilated"]).any() and found["dilated"].shape == mask.shape
-    assert found["shifted"].sum() == mask.sum() and (found["shifted"] ^ mask).any()
+    assert abs(int(found["shifted"].sum()) - int(mask.sum())) < 20 and (found["shifted"] ^ mask).any()
     one = np.zeros((5, 5, 5), bool)
     one[2, 2, 2] = True
-    assert all(m.any() for _, m in robustness.disturbed_masks(one, (1, 1, 1), 0.2, np.random.default_rng(0)))
+    assert all(m.any() for _, m in robustness.disturbed_masks(one, 0.2, np.random.default_rng(0)))
 
 
 @pytest.fixture
@@ -64,7 +52,7 @@ def listed(folder):
 def test_block(listed, oracle):
     block = robustness.run_robustness(listed, oracle(reach=9), clicks=3, seed=1)
     assert block["n"] == 2 and block["errors"] == []
-    assert block["curves"]["box_eroded"]["0.3"] < block["curves"]["box_eroded"]["0.0"]
+    assert block["curves"]["box_eroded"]["0.2"] < block["curves"]["box_eroded"]["0.0"]
     assert set(block["curves"]) >= {"box_shifted", "box_enlarged", "click_off_centre", "previous_eroded"}
     assert block["negative_click"]["on_mask"] == {"n": 2, "removed": 1.0}
     assert block["two_objects"]["n"] == 1 and block["two_objects"]["passed"] == 1
