@@ -8,7 +8,10 @@ from promptzoo.core.errors import NotFoundError, complain
 
 
 def cache_dir(*parts: str) -> Path:
-    """``$PROMPTZOO_CACHE`` or ``$XDG_CACHE_HOME/promptzoo`` or ``~/.cache/promptzoo``, with ``parts`` below it; created."""
+    """The user cache folder with ``parts`` below it, created if need be.
+
+    ``$PROMPTZOO_CACHE``, else ``$XDG_CACHE_HOME/promptzoo``, else ``~/.cache/promptzoo``.
+    """
     base = os.environ.get("PROMPTZOO_CACHE")
     root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promptzoo"
     folder = root.joinpath(*parts)
@@ -26,5 +29,5 @@ def bundles_dir() -> Path:
     folder = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "bundles"
     if not folder.is_dir():
         raise NotFoundError(complain("bundles folder", str(folder), "an existing folder of bundles",
-                                     "Set PROMPTZOO_BUNDLES or install promptzoo from its repository with pip install -e"))
+                                     "Set PROMPTZOO_BUNDLES, or pip install -e the repository"))
     return folder

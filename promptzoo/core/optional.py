@@ -31,4 +31,5 @@ def require(module: str, feature: str, extra: str = "") -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         hint = f"pip install 'promptzoo[{extra}]'" if extra else f"pip install {module.split('.')[0]}"
-        raise MissingDependencyError(f"{feature} needs the package {module!r}: {error}. Install it with: {hint}.") from error
+        raise MissingDependencyError(
+            f"{feature} needs the package {module!r}: {error}. Install it with: {hint}.") from error

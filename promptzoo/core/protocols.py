@@ -79,7 +79,8 @@ class Prediction:
         """One integer map of all objects, ``[i, j, k]`` uint16; voxel value = object id, 0 = background.
 
         Args:
-            overlap: who owns a voxel claimed twice: ``last`` or ``first`` object in order, or the higher ``probability``.
+            overlap: who owns a voxel claimed twice: the ``last`` or ``first`` object in order, or the one of higher
+                ``probability``.
 
         Raises:
             PromptZooError: for an unknown rule.

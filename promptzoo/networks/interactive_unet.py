@@ -201,3 +201,27 @@ def inflate_weights(flat: dict[str, torch.Tensor], target: nn.Module) -> dict[st
         elif own.shape == source.shape:
             state[name] = source.to(own.dtype)
     return state
+
+
+def inflate_network(network: nn.Module, flat_weights: str) -> nn.Module:
+    """Start a 3D network from the weights file of its 2D twin, see :func:`inflate_weights`.
+
+    Args:
+        network: the 3D network, changed in place.
+        flat_weights: state dictionary file of the 2D network; an empty string leaves the network as it is.
+
+    Returns:
+        The network.
+
+    Raises:
+        BundleError: if the file does not exist.
+    """
+    if not flat_weights:
+        return network
+    try:
+        flat = torch.load(flat_weights, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise BundleError(complain("2D weights to start from", flat_weights, "an existing file",
+                                   "Train the 2D bundle first or pass --initial_weights ''")) from error
+    network.load_state_dict(inflate_weights({name: value.float() for name, value in flat.items()}, network))
+    return network

@@ -3,8 +3,19 @@
 Only the types are re-exported, so that a viewer or a client can use prompts without torch.
 """
 from promptzoo.prompts.types import (
-    AttributePrompt, Box, ClassPrompt, Lasso, MaskPrompt, ObjectInfo, Point, PromptSet, ReferencePrompt, Scribble,
-    TaskPrompt, TextPrompt)
+    AttributePrompt,
+    Box,
+    ClassPrompt,
+    Lasso,
+    MaskPrompt,
+    ObjectInfo,
+    Point,
+    PromptSet,
+    ReferencePrompt,
+    Scribble,
+    TaskPrompt,
+    TextPrompt,
+)
 
 __all__ = ["AttributePrompt", "Box", "ClassPrompt", "Lasso", "MaskPrompt", "ObjectInfo", "Point", "PromptSet",
            "ReferencePrompt", "Scribble", "TaskPrompt", "TextPrompt"]

@@ -141,7 +141,8 @@ def _anatomy(result: LabelMap, bank: FieldBank, rng: np.random.Generator) -> Non
             result.alike[result.paint(twin)] = result.alike.setdefault(name, name)
         _nest(result, name, mask, bank, rng)
     for _ in range(int(rng.integers(0, 4))):
-        bone = fill(star(rng.uniform(0.2, 0.8, 2) * size, tuple(size * 10 ** rng.uniform(-1.7, -1.0, 2)), 0.15, rng), size)
+        centre_of_bone, radii_of_bone = rng.uniform(0.2, 0.8, 2) * size, size * 10 ** rng.uniform(-1.7, -1.0, 2)
+        bone = fill(star(centre_of_bone, tuple(radii_of_bone), 0.15, rng), size)
         result.paint(bone & cavity)
     if rng.random() < 0.3:
         result.paint(band(size, rng) & cavity)

@@ -99,7 +99,8 @@ class Painter3D:
             return (level < 1) & (level > rng.uniform(0.5, 0.85))
         if kind < 0.36:  # part of a blob
             inside, field = level < 1.3, self.fields.smooth(rng)
-            return inside & (field > np.quantile(field[inside][:5000], rng.uniform(0.2, 0.6))) if inside.any() else inside
+            part = rng.uniform(0.2, 0.6)
+            return inside & (field > np.quantile(field[inside][:5000], part)) if inside.any() else inside
         return level < 1
 
 

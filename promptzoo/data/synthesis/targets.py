@@ -60,7 +60,8 @@ def _component(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def visible(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> bool:
     """Whether the border can be seen: mean contrast of the bands along it against their spread; few others pass."""
     width = 4 if mask.ndim == 2 else 2
-    box = tuple(slice(max(0, s.start - width - 1), s.stop + width + 1) for s in ndimage.find_objects(mask.astype(np.int8))[0])
+    bounds = ndimage.find_objects(mask.astype(np.int8))[0]
+    box = tuple(slice(max(0, s.start - width - 1), s.stop + width + 1) for s in bounds)
     image, mask = image[box], mask[box]
     inner = mask & ~ndimage.binary_erosion(mask, iterations=width, border_value=1)
     outer = ndimage.binary_dilation(mask, iterations=width) & ~mask

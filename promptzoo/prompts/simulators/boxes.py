@@ -41,7 +41,7 @@ def mid_slice(mask: np.ndarray, axis: int = -1) -> Bounds:
 
 
 def moved(low: np.ndarray, high: np.ndarray, shape: tuple[int, ...], shifts: np.ndarray) -> Bounds:
-    """Deterministic twin of :func:`jittered`: shift the sides by ``shifts`` ``[2, d]`` voxels, kept valid and inside."""
+    """Deterministic twin of :func:`jittered`: sides shifted by ``shifts`` ``[2, d]`` voxels, kept valid and inside."""
     size = np.asarray(shape)
     new_low = np.clip(np.rint(low + shifts[0]), 0, size - 1).astype(int)
     new_high = np.clip(np.rint(high + shifts[1]), 1, size).astype(int)

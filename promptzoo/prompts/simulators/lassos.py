@@ -35,7 +35,7 @@ def loose_region(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def around(mask: np.ndarray, margin: float, wobble: float, rng: np.random.Generator) -> np.ndarray:
-    """The pixels within ``margin`` of ``mask`` ``[H, W]``, its border displaced by smooth noise of ``wobble`` pixels."""
+    """Pixels within ``margin`` of ``mask`` ``[H, W]``, its border displaced by smooth noise of ``wobble`` pixels."""
     signed = ndimage.distance_transform_edt(~mask) - ndimage.distance_transform_edt(mask)
     noise = ndimage.gaussian_filter(rng.standard_normal(mask.shape), max(2.0, 0.12 * max(mask.shape)))
     signed = signed + noise / (noise.std() + 1e-6) * wobble

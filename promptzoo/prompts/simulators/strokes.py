@@ -1,4 +1,7 @@
-"""Single strokes in 2D: pieces of outlines and skeletons, lines across a region; coordinates ``[n, 2]`` (row, column)."""
+"""Single strokes in 2D: pieces of outlines and skeletons, lines across a region.
+
+Coordinates are ``[n, 2]`` (row, column) pixels.
+"""
 from __future__ import annotations
 
 import numpy as np
@@ -20,7 +23,8 @@ def along_level(distance: np.ndarray, level: float, length: float, rng: np.rando
     count = int(np.clip(length / max(float(steps.mean()) if len(steps) else 1.0, 1e-3), 1, len(line)))
     first = int(rng.integers(len(line)))
     closed = np.allclose(line[0], line[-1])
-    index = (first + np.arange(count)) % len(line) if closed else np.arange(first, min(len(line), first + count))
+    last = min(len(line), first + count)
+    index = (first + np.arange(count)) % len(line) if closed else np.arange(first, last)
     return line[index]
 
 
@@ -40,7 +44,7 @@ def across(mask: np.ndarray, length: float, rng: np.random.Generator) -> np.ndar
     """A bent line between two pixels of ``mask``, cut to ``length`` and to the mask."""
     points = np.argwhere(mask)
     ends = points[rng.integers(len(points), size=2)].astype(float)
-    span = np.linalg.norm(ends[1] - ends[0])
+    span = float(np.linalg.norm(ends[1] - ends[0]))
     if span > length:
         ends[1] = ends[0] + (ends[1] - ends[0]) * length / span
     t = np.linspace(0, 1, max(2, int(2 * min(span, length))))[:, None]

@@ -198,7 +198,7 @@ class Scribble(_Path):
 
 @dataclass(frozen=True, eq=False)
 class Lasso(_Path):
-    """A closed outline around a part of the object on one slice: ``points`` ``[n >= 3, 3]``, vertices in drawing order."""
+    """A closed outline around a part of the object on one slice: ``points`` ``[n >= 3, 3]``, in drawing order."""
 
     kind: ClassVar[str] = "lasso"
     least: ClassVar[int] = 3

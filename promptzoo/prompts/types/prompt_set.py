@@ -9,8 +9,18 @@ import numpy as np
 from promptzoo.core.errors import PromptError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.prompts.types.parts import (
-    AttributePrompt, Box, ClassPrompt, Lasso, MaskPrompt, ObjectInfo, Point, ReferencePrompt, Scribble, TaskPrompt,
-    TextPrompt)
+    AttributePrompt,
+    Box,
+    ClassPrompt,
+    Lasso,
+    MaskPrompt,
+    ObjectInfo,
+    Point,
+    ReferencePrompt,
+    Scribble,
+    TaskPrompt,
+    TextPrompt,
+)
 
 Prompt = Union[Point, Box, Scribble, Lasso, MaskPrompt, TextPrompt, ClassPrompt, AttributePrompt, ReferencePrompt,
                TaskPrompt]
@@ -37,7 +47,7 @@ class PromptSet:
         prompts = tuple(self.prompts)
         for prompt in prompts:
             if not isinstance(prompt, Prompt.__args__):  # type: ignore[attr-defined]
-                raise PromptError(complain("prompt type", type(prompt).__name__, "the types of promptzoo.prompts.types"))
+                raise PromptError(complain("prompt type", type(prompt).__name__, "promptzoo.prompts.types"))
         spaces = {p.space for p in prompts if isinstance(p, _SPATIAL)}
         if len(spaces) > 1:
             raise PromptError(complain("mixed spaces in one prompt set", sorted(spaces), "all world or all voxel",

@@ -1,0 +1,161 @@
+"""Predictor of the interactive-refinement family: encode once, prompt many times, many objects per call."""
+from __future__ import annotations
+
+import logging
+import time
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from promptzoo.core.errors import PromptError, complain
+from promptzoo.core.geometry import Grid
+from promptzoo.core.protocols import ObjectPrediction, Prediction
+from promptzoo.core.volume import Volume
+from promptzoo.inference.object_prompts import ObjectPrompts
+from promptzoo.inference.state import EncodedImage
+from promptzoo.inference.zoom import Look, Network, ZoomSegmenter, ZoomSettings
+from promptzoo.prompts.types import PromptSet
+
+logger = logging.getLogger(__name__)
+
+INTERACTIVE_KINDS = frozenset({"point", "box", "scribble", "lasso", "mask"})
+
+
+class InteractivePredictor:
+    """Point, box, scribble, lasso and mask prompts on 2D images, slices and volumes.
+
+    Args:
+        network: compiled or plain network, see :data:`promptzoo.inference.zoom.Network`.
+        dimensions: 2 segments every prompted slice on its own, 3 segments the volume.
+        settings: how windows are chosen.
+        calibration: ``{"estimated": [...], "dice": [...]}``, increasing support of the map from the network's raw
+            estimate to expected Dice; None for the raw estimate.
+        name: bundle name.
+        engine: name of the engine behind ``network``, for the answer.
+        prompt_kinds: kinds taken.
+    """
+
+    def __init__(self, network: Network, dimensions: int, settings: ZoomSettings,
+                 calibration: Mapping[str, Sequence[float]] | None = None, name: str = "interactive_refinement",
+                 engine: str = "torch", prompt_kinds: frozenset[str] = INTERACTIVE_KINDS) -> None:
+        if dimensions not in (2, 3):
+            raise PromptError(complain("predictor dimensions", dimensions, "2 or 3"))
+        self.name, self.engine, self.dimensions = name, engine, dimensions
+        self.prompt_kinds = frozenset(prompt_kinds)
+        self.calibration = calibration
+        self.segmenter = ZoomSegmenter(network, settings)
+
+    def encode(self, volume: Volume) -> EncodedImage:
+        """Prepare an image for any number of :meth:`decode` calls."""
+        return EncodedImage.of(volume)
+
+    def decode(self, state: EncodedImage, prompts: PromptSet, previous: Prediction | None = None) -> Prediction:
+        """Segment all objects of a prompt set.
+
+        Args:
+            state: result of :meth:`encode`.
+            prompts: prompts in world or (the image's own) voxel space.
+            previous: last prediction of the session; its masks warm-start objects of the same id.
+
+        Returns:
+            A prediction per object on the image's own grid. Objects without a positive prompt get an empty mask.
+
+        Raises:
+            PromptError: if a prompt does not fit the image or the bundle.
+        """
+        started = time.perf_counter()
+        world = prompts.check_on(state.source, self.prompt_kinds).to_world(state.source)
+        last = {entry.object_id: entry for entry in previous.objects} if previous is not None else {}
+        answers = [self._object(state, world.for_object(info.object_id), last.get(info.object_id))
+                   for info in world.objects]
+        return Prediction(state.source, tuple(answers), time.perf_counter() - started, self.engine)
+
+    def _object(self, state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None) -> ObjectPrediction:
+        object_id = prompts.objects[0].object_id
+        own = ObjectPrompts.of(prompts, state.canonical)
+        if own.prior is None and last is not None:
+            probability = state.move.array(last.full_probability())
+            own = own.with_prior(probability if (probability >= 0.5).any() else None)
+        if own.empty:
+            return ObjectPrediction(object_id, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0,
+                                    info={"reason": "no positive prompt"})
+        if self.dimensions == 3 and not state.canonical.is_2d:
+            look = self.segmenter(state.data, state.canonical.spacing_mm, own)
+            offset, region = look.window.restore(look.probability, state.data.shape)
+            return self._native(state, object_id, offset, region, self._estimate(look.quality), [look])
+        return self._slices(state, object_id, own)
+
+    def _slices(self, state: EncodedImage, object_id: int, own: ObjectPrompts) -> ObjectPrediction:
+        """Every slice that carries a prompt, each as a 2D image."""
+        axis = slice_axis(state.canonical, own)
+        keep = [a for a in range(3) if a != axis]
+        spacing = [state.canonical.spacing_mm[a] for a in keep]
+        full = np.zeros(state.data.shape, dtype=np.float32)
+        estimates, looks = [], []
+        for index in prompted_slices(own, axis, state.data.shape[axis]):
+            part = own.on_slice(axis, index)
+            if part.prior is not None and not (part.prior >= 0.5).any():
+                part = part.with_prior(None)
+            if part.empty:
+                continue
+            look = self.segmenter(np.take(state.data, index, axis), spacing, part)
+            offset, region = look.window.restore(look.probability, [state.data.shape[a] for a in keep])
+            np.moveaxis(full, axis, 0)[index][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
+            estimates.append(look.quality)
+            looks.append(look)
+        estimate = self._estimate(float(np.mean(estimates))) if estimates else 0.0
+        return self._native(state, object_id, (0, 0, 0), full, estimate, looks)
+
+    def _estimate(self, raw: float) -> float:
+        if self.calibration is None:
+            return float(np.clip(raw, 0, 1))
+        return float(np.interp(raw, self.calibration["estimated"], self.calibration["dice"]))
+
+    @staticmethod
+    def _native(state: EncodedImage, object_id: int, offset: Sequence[int], region: np.ndarray, estimate: float,
+                looks: Sequence[Look]) -> ObjectPrediction:
+        """Bring a canonical region back to the image's own axis order."""
+        full_low = np.asarray(offset)
+        full_high = full_low + region.shape
+        native = state.move.inverse_array(region)
+        low = [0, 0, 0]
+        for axis, (source, flip) in enumerate(zip(state.move.order, state.move.flips)):
+            low[source] = int(state.canonical.shape[axis] - full_high[axis] if flip else full_low[axis])
+        info = {"windows": [list(look.history) for look in looks]}
+        return ObjectPrediction(object_id, state.source, tuple(low), np.ascontiguousarray(native), estimate, 0.5, info)
+
+
+def slice_axis(grid: Grid, prompts: ObjectPrompts) -> int:
+    """The axis across which a 2D bundle sees slices.
+
+    The axis of length 1 of a 2D image; else the axis along which a box is one voxel thick or a lasso or scribble is
+    flat; else the axis of clearly coarsest spacing (acquisition); else the last (axial in RAS+ order).
+    """
+    if grid.is_2d:
+        return int(np.argmin(grid.shape))
+    if prompts.box is not None:
+        thickness = prompts.box[1] - prompts.box[0]
+        if thickness.min() < 1.01 and (thickness > 1.01).sum() == 2:
+            return int(np.argmin(thickness))
+    drawn = [v for v, _ in prompts.lassos] + [s for s in (prompts.scribble_positive,) if len(s) > 2]
+    for points in drawn:
+        spread = np.ptp(points, axis=0)
+        if spread.min() <= 0.51 and (spread > 0.51).sum() == 2:
+            return int(np.argmin(spread))
+    spacing = np.asarray(grid.spacing_mm)
+    coarsest = int(np.argmax(spacing))
+    return coarsest if spacing[coarsest] > 1.2 * np.median(spacing) else 2
+
+
+def prompted_slices(prompts: ObjectPrompts, axis: int, count: int) -> list[int]:
+    """Indices along ``axis`` that carry any prompt or prior mask, in order."""
+    found: set[int] = set()
+    for points in (prompts.positive, prompts.negative, prompts.scribble_positive, prompts.scribble_negative,
+                   *(v for v, _ in prompts.lassos)):
+        found.update(np.round(points[:, axis]).astype(int).tolist())
+    if prompts.box is not None:
+        found.update(range(int(np.ceil(prompts.box[0][axis] - 1e-6)), int(np.floor(prompts.box[1][axis] + 1e-6)) + 1))
+    if prompts.prior is not None:
+        other = tuple(a for a in range(3) if a != axis)
+        found.update(np.flatnonzero((prompts.prior >= 0.5).any(other)).tolist())
+    return sorted(i for i in found if 0 <= i < count)

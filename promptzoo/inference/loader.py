@@ -1,0 +1,104 @@
+"""From a bundle folder to a predictor."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterable
+
+import torch
+from monai.bundle import ConfigParser
+
+from promptzoo.core.bundles import BundleInfo, get_bundle
+from promptzoo.core.errors import BundleError, NotFoundError, complain
+from promptzoo.core.protocols import Predictor
+from promptzoo.inference.monai_inferer import TorchNetwork
+from promptzoo.networks.interactive_unet import FusedForward
+
+
+def read_bundle_config(info: BundleInfo, variant: str | None = None) -> ConfigParser:
+    """The bundle's inference configuration, with a variant overlay merged in.
+
+    Raises:
+        NotFoundError: if the variant does not exist.
+        BundleError: if the configuration cannot be read.
+    """
+    files = [info.path / "configs" / "inference.json"]
+    if variant:
+        overlay = info.path / "configs" / "variants" / f"{variant}.json"
+        if not overlay.is_file():
+            raise NotFoundError(complain(f"variant of bundle {info.name}", variant,
+                                         ", ".join(sorted(info.variants())) or "none"))
+        files.append(overlay)
+    parser = ConfigParser()
+    try:
+        parser.read_config([str(f) for f in files])
+    except (OSError, ValueError) as error:
+        raise BundleError(complain(f"configuration of bundle {info.name}", str(error), "readable JSON")) from error
+    parser["bundle_root"] = str(info.path)
+    return parser
+
+
+def load_network(info: BundleInfo, variant: str | None = None) -> tuple[Any, ConfigParser]:
+    """The bundle's network with its weights, in eval mode on the CPU, and its configuration.
+
+    Raises:
+        BundleError: if the weights are missing or do not fit the network.
+    """
+    parser = read_bundle_config(info, variant)
+    network = parser.get_parsed_content("network_def")
+    weights = Path(str(parser.get_parsed_content("weights")))
+    load_weights(network, weights, info.name)
+    return network.eval(), parser
+
+
+def load_weights(network: torch.nn.Module, path: Path, bundle: str) -> None:
+    """Load a state dictionary (``weights_only``, any float precision) into a network, strictly.
+
+    Raises:
+        BundleError: if the file is missing or does not fit the network.
+    """
+    if not path.is_file():
+        raise BundleError(complain(f"weights of bundle {bundle}", str(path), "an existing file",
+                                   "Train it with configs/train.json or restore models/ from the repository"))
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state.get("model", state))
+    except (RuntimeError, AttributeError, OSError) as error:
+        raise BundleError(complain(f"weights of bundle {bundle} do not fit its network", str(error).splitlines()[0],
+                                   "weights of this network")) from error
+
+
+def load_predictor(bundle: str | Path, engine: str = "auto", precision: str = "auto", variant: str | None = None,
+                   bundles_folder: str | Path | None = None) -> Predictor:
+    """Load a bundle for prompting.
+
+    Args:
+        bundle: name below the bundles folder, or a path.
+        engine: ``auto``, ``torch``, ``openvino``, ``onnxruntime`` or ``tensorrt``.
+        precision: ``auto`` (what the bundle's metadata found best), ``fp32``, ``bf16`` or ``int8``.
+        variant: system id of a variant overlay.
+        bundles_folder: where names are looked up; the default is :func:`promptzoo.core.locations.bundles_dir`.
+
+    Returns:
+        A predictor (contract 3).
+
+    Raises:
+        NotFoundError: for an unknown bundle or variant.
+        BundleError: if the bundle cannot be used.
+        EngineError: for an unknown engine or precision.
+    """
+    info = get_bundle(bundle, bundles_folder)
+    network, parser = load_network(info, variant)
+    inferer = parser.get_parsed_content("inferer")
+    if engine == "torch" and precision in ("auto", "fp32"):
+        return inferer.predictor(TorchNetwork(network), info.name, "torch fp32")
+    compile_engine = parser.get_parsed_content("compile_engine")  # engines are a sibling floor: named by the bundle
+    channels = 1 + int(network.prompt_channels)
+    example = torch.zeros((1, channels, *(inferer.settings.window,) * inferer.dimensions))
+    compiled = compile_engine(FusedForward(network).eval(), (example,), engine=engine, precision=precision,
+                              precision_policy=dict(info.precision), key=f"{info.name}-{info.version}-{variant or ''}")
+    return inferer.predictor(compiled, info.name, f"{compiled.name} {compiled.precision}")
+
+
+def missing_kinds(predictor: Predictor, kinds: Iterable[str]) -> set[str]:
+    """The prompt kinds among ``kinds`` that a predictor does not take."""
+    return set(kinds) - set(predictor.prompt_kinds)

@@ -1,0 +1,80 @@
+"""Encoded images and their byte-bounded cache (contract 3)."""
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import numpy as np
+
+from promptzoo.core.errors import PromptZooError, complain
+from promptzoo.core.geometry import Grid, Reorientation
+from promptzoo.core.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image ready for prompts: voxels in the closest RAS+ axis order, so that all 48 arrangements of a scan are
+    the same array to the network.
+
+    Args:
+        source: the image's own grid.
+        canonical: grid of ``data``.
+        move: the exact re-arrangement between them.
+        data: ``[i, j, k]`` float32 in canonical order.
+    """
+
+    source: Grid
+    canonical: Grid
+    move: Reorientation
+    data: np.ndarray
+
+    @classmethod
+    def of(cls, volume: Volume) -> "EncodedImage":
+        """Re-arrange a volume; intensities are not changed."""
+        move = volume.grid.orientation
+        return cls(volume.grid, move.grid(volume.grid), move, np.ascontiguousarray(move.array(volume.data)))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return int(self.data.nbytes)
+
+
+class StateCache:
+    """Least-recently-used cache of encoded images, bounded in bytes; safe to use from several threads.
+
+    Args:
+        limit_bytes: most memory held. An image larger than that is encoded but not kept.
+    """
+
+    def __init__(self, limit_bytes: int = 1 << 30) -> None:
+        if limit_bytes < 0:
+            raise PromptZooError(complain("cache limit", limit_bytes, "a number of bytes, at least 0"))
+        self.limit_bytes = limit_bytes
+        self._entries: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self.hits = self.misses = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held now."""
+        return sum(entry.nbytes for entry in self._entries.values())
+
+    def get(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        """The entry under ``key`` (image content hash, bundle, version …), made on a miss."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                self.hits += 1
+                return self._entries[key]
+            self.misses += 1
+        entry = make()
+        with self._lock:
+            if entry.nbytes <= self.limit_bytes:
+                self._entries[key] = entry
+                self._entries.move_to_end(key)
+                while self.nbytes > self.limit_bytes:
+                    self._entries.popitem(last=False)
+        return entry

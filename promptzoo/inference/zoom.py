@@ -1,0 +1,253 @@
+"""Zooming segmentation of one object: choose a window around the prompts, segment, look closer or wider, again.
+
+The idea of zooming around the prompts to a fixed network size is that of nnInteractive's AutoZoom (Isensee et al.,
+arXiv 2503.08373) and of focus-cut approaches; the rules here are ours and are the same in 2D and 3D.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Callable, Sequence
+
+import numpy as np
+
+from promptzoo.inference.object_prompts import ObjectPrompts
+from promptzoo.inference.resample import Window, normalise
+from promptzoo.prompts.encoders import prompt_maps
+
+Network = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""Fused windows ``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated Dice ``[B, 1]``."""
+
+
+@dataclass(frozen=True)
+class ZoomSettings:
+    """How windows are chosen; part of a bundle's configuration.
+
+    Args:
+        window: pixels per side of the network window.
+        box_margin: window side over the side of a box or lasso.
+        mask_margin: window side over the side of the present mask.
+        scribble_margin: window side over the side of the scribbles, when nothing else tells the size.
+        click_scales: window sides to try for clicks alone, as fractions of the image's longest side.
+        min_side_px: smallest window side in image pixels.
+        refine_ratio: a second look is taken when the mask asks for a window smaller than this times the present one.
+        max_passes: most looks, the first one included.
+        max_stretch: largest ratio of window steps between two axes (thin stacks of slices).
+        self_loops: further passes on the final window with the mask fed back (warm-start self loop of PE-MED).
+        edge_penalty: how much a candidate window loses when its mask runs into the window border.
+        size_preference: weight of preferring candidate windows that the mask fills well.
+    """
+
+    window: int = 128
+    box_margin: float = 1.5
+    mask_margin: float = 1.6
+    scribble_margin: float = 2.0
+    click_scales: tuple[float, ...] = (1.0, 0.5, 0.25)
+    min_side_px: float = 40.0
+    refine_ratio: float = 0.7
+    max_passes: int = 3
+    max_stretch: float = 4.0
+    self_loops: int = 0
+    edge_penalty: float = 0.3
+    size_preference: float = 0.2
+
+
+@dataclass(eq=False)
+class Look:
+    """One answered window: probability ``[*S]`` and estimated Dice."""
+
+    window: Window
+    probability: np.ndarray
+    quality: float
+    history: tuple[str, ...] = field(default=())
+
+
+class ZoomSegmenter:
+    """Segments one object on an array with a windowed promptable network.
+
+    Args:
+        network: see :data:`Network`.
+        settings: how windows are chosen.
+    """
+
+    def __init__(self, network: Network, settings: ZoomSettings) -> None:
+        self.network, self.settings = network, settings
+
+    def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts) -> Look:
+        """Segment.
+
+        Args:
+            image: ``[*N]`` intensities, 2 or 3 axes.
+            spacing: voxel size per axis, any unit.
+            prompts: prompts of one object; not empty.
+
+        Returns:
+            The final look.
+        """
+        spacing = np.asarray(spacing, dtype=float)
+        extent = self._evidence(prompts, image.shape)
+        if extent is None:
+            look = self._search(image, spacing, prompts)
+        else:
+            low, high, margin = extent
+            look = self._look(image, [self._window(low, high, margin, spacing, image.shape)], prompts, None)[0]
+        for _ in range(self.settings.max_passes - 1):
+            closer = self._next_window(look, prompts, spacing, image.shape)
+            if closer is None:
+                break
+            look = self._look(image, [closer], prompts, look)[0]
+        for _ in range(self.settings.self_loops):
+            look = self._look(image, [look.window], prompts, look)[0]
+        return look
+
+    def _evidence(self, prompts: ObjectPrompts, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """Faces of the region that the prompts tell of, and the margin to leave; None if only clicks are known."""
+        s, margin = self.settings, 0.0
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        if prompts.prior is not None:
+            found = bounds(prompts.prior >= 0.5)
+            if found is not None:
+                parts.append(found)
+                margin = max(margin, s.mask_margin)
+        if prompts.box is not None:
+            parts.append(prompts.box)
+            margin = max(margin, s.box_margin)
+        for vertices, positive in prompts.lassos:
+            if positive:
+                parts.append((vertices.min(0) - 0.5, vertices.max(0) + 0.5))
+                margin = max(margin, s.box_margin)
+        if not parts:
+            if not len(prompts.scribble_positive):
+                return None
+            strokes = np.concatenate([prompts.scribble_positive, prompts.scribble_negative])
+            return strokes.min(0) - 0.5, strokes.max(0) + 0.5, s.scribble_margin
+        for points in (prompts.positive, prompts.scribble_positive):
+            if len(points):
+                parts.append((points.min(0) - 0.5, points.max(0) + 0.5))
+        return np.min([p[0] for p in parts], 0), np.max([p[1] for p in parts], 0), margin
+
+    def _window(self, low: np.ndarray, high: np.ndarray, margin: float, spacing: np.ndarray,
+                shape: Sequence[int]) -> Window:
+        """A window around ``[low, high]`` faces: cubic in millimetres where the image allows, moved into the image."""
+        size = (high - low) * spacing
+        side = max(float(size.max()) * margin, self.settings.min_side_px * float(spacing.min()))
+        image_mm = np.asarray(shape) * spacing
+        sides = np.minimum(side, np.maximum(image_mm, side / self.settings.max_stretch)) / spacing
+        centre = (low + high) / 2
+        half = sides / 2
+        top = np.asarray(shape) - 0.5
+        inside = np.clip(centre, -0.5 + half, np.maximum(top - half, -0.5 + half))
+        centre = np.where(sides <= shape, inside, (np.asarray(shape) - 1) / 2)
+        return Window.around(centre, sides, (self.settings.window,) * len(shape))
+
+    def _search(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts) -> Look:
+        """Clicks alone do not tell the size: try several window sizes, keep the most convincing answer."""
+        clicks = prompts.positive if len(prompts.positive) else prompts.negative
+        low, high = clicks.min(0) - 0.5, clicks.max(0) + 0.5
+        longest = float((np.asarray(image.shape) * spacing).max())
+        need = float(((high - low) * spacing).max()) * 1.2
+        windows = []
+        for scale in self.settings.click_scales:
+            side = max(longest * scale, self.settings.min_side_px * float(spacing.min()), need)
+            middle, half = (low + high) / 2, side / spacing / 2
+            window = self._window(middle - half, middle + half, 1.0, spacing, image.shape)
+            if window not in windows:
+                windows.append(window)
+        looks = self._look(image, windows, prompts, None)
+        return max(looks, key=lambda look: self._conviction(look, image.shape))
+
+    def _conviction(self, look: Look, shape: Sequence[int]) -> float:
+        """Estimated Dice, less what speaks against the window: a mask cut by its border, far too small or too large."""
+        mask = look.probability >= 0.5
+        found = bounds(mask)
+        if found is None:
+            return -1.0
+        fill = float(((found[1] - found[0]) / np.asarray(mask.shape)).max())
+        poor = max(0.0, 0.25 - fill) * 4 + max(0.0, fill - 0.85) * 3
+        return look.quality - self.settings.edge_penalty * _cut(look, shape) - self.settings.size_preference * poor
+
+    def _next_window(self, look: Look, prompts: ObjectPrompts, spacing: np.ndarray,
+                     shape: Sequence[int]) -> Window | None:
+        """A better window for the mask of ``look``, or None if the present one serves."""
+        found = bounds(look.probability >= 0.5)
+        if found is None:
+            return None
+        low, high = (np.asarray(look.window.origin) + f * np.asarray(look.window.step) for f in found)
+        if prompts.box is not None:
+            low, high = np.minimum(low, prompts.box[0]), np.maximum(high, prompts.box[1])
+        margin = self.settings.mask_margin if prompts.box is None else self.settings.box_margin
+        cut = _cut(look, shape)
+        wanted = self._window(low, high, margin * (1.5 if cut > 0 else 1.0), spacing, shape)
+        ratio = float(np.max(np.asarray(wanted.step) / np.asarray(look.window.step)))
+        if ratio < self.settings.refine_ratio or (cut > 0 and ratio > 1.1):
+            return wanted
+        return None
+
+    def _look(self, image: np.ndarray, windows: Sequence[Window], prompts: ObjectPrompts,
+              last: Look | None) -> list[Look]:
+        fused = []
+        for window in windows:
+            prior = None
+            if last is not None:
+                prior = last.probability if window == last.window else resample_look(last, window)
+            elif prompts.prior is not None:
+                prior = window.sample(prompts.prior)
+            maps = prompt_maps(prompts.in_window(window, prior), window.shape)
+            fused.append(np.concatenate([normalise(window.sample(image))[None], maps]))
+        logits, quality = self.network(np.stack(fused))
+        history = () if last is None else last.history
+        return [Look(window, _keep_promises(_sigmoid(logits[n, 0]), prompts, window), float(quality[n, 0]),
+                     history + (f"{window.step[0]:.2f}",)) for n, window in enumerate(windows)]
+
+
+def bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lower and upper faces (continuous indices) of the smallest box around a boolean array; None if it is empty."""
+    low, high = [], []
+    for axis in range(mask.ndim):
+        hit = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
+        if not len(hit):
+            return None
+        low.append(hit[0] - 0.5)
+        high.append(hit[-1] + 0.5)
+    return np.asarray(low), np.asarray(high)
+
+
+def resample_look(look: Look, window: Window) -> np.ndarray:
+    """Probability of a look on the pixels of another window; 0 where the look did not reach."""
+    relative = Window(tuple(look.window.to_window(np.asarray(window.origin))),
+                      tuple(np.asarray(window.step) / look.window.step), window.shape)
+    value = relative.sample(look.probability)
+    for axis, size in enumerate(look.probability.shape):
+        at = relative.origin[axis] + relative.step[axis] * np.arange(window.shape[axis])
+        value[tuple([slice(None)] * axis + [(at < -0.5) | (at > size - 0.5)])] = 0.0
+    return value
+
+
+def _cut(look: Look, shape: Sequence[int]) -> float:
+    """Share of the mask's pixels on window faces that are not image faces, relative to its face-sized cross-section."""
+    mask = look.probability >= 0.5
+    total = 0.0
+    for axis, size in enumerate(shape):
+        inner = (look.window.low[axis] > -0.4, look.window.high[axis] < size - 0.6)
+        for end, matters in zip((0, -1), inner):
+            if matters:
+                total += float(np.take(mask, end, axis).mean())
+    return min(1.0, 4 * total)
+
+
+def _keep_promises(probability: np.ndarray, prompts: ObjectPrompts, window: Window) -> np.ndarray:
+    """Clicks are obeyed: the pixels around a negative click leave the mask, around a positive click they join it."""
+    grids = np.indices(probability.shape, sparse=True)
+    for points, inside in ((prompts.positive, True), (prompts.negative, False)):
+        for point in window.to_window(points):
+            if (point < -0.5).any() or (point > np.asarray(probability.shape) - 0.5).any():
+                continue
+            near = sum((g - p) ** 2 for g, p in zip(grids, point)) <= 2.0
+            if inside:
+                probability[near] = np.maximum(probability[near], 0.51)
+            else:
+                probability[near] = np.minimum(probability[near], 0.49)
+    return probability
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return (1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)

@@ -1,0 +1,66 @@
+"""One training iteration = several interactions with a simulated annotator (iterative training).
+
+Sofiiuk et al., RITM, ICIP 2022, section 3.3: prompts of later interactions answer the network's own errors, and its
+previous mask is fed back.
+"""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys
+
+from promptzoo.core.seeding import generator
+from promptzoo.prompts.encoders import prompt_maps
+from promptzoo.training.annotator import WindowAnnotator
+from promptzoo.training.loss import hard_dice
+
+
+class InteractiveUpdate:
+    """``iteration_update`` of ``monai.engines.SupervisedTrainer``.
+
+    Args:
+        annotator: simulated annotator of network windows.
+        rounds: probability of training with 1, 2, 3 … interactions on a batch.
+        seed: seed of all draws; iteration ``n`` of a run always draws the same numbers.
+        amp: use bfloat16 autocast.
+        clip_norm: bound of the gradient norm.
+    """
+
+    def __init__(self, annotator: WindowAnnotator, rounds: Sequence[float] = (0.1, 0.25, 0.3, 0.2, 0.15),
+                 seed: int = 0, amp: bool = True, clip_norm: float = 3.0) -> None:
+        self.annotator, self.seed, self.amp, self.clip_norm = annotator, seed, amp, clip_norm
+        self.rounds = np.asarray(rounds, dtype=float) / np.sum(rounds)
+
+    def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Train on a batch of windows; returns image, label, pred (logits of the last interaction) and losses."""
+        rng = generator(self.seed, int(engine.state.iteration))
+        image = batchdata["image"].to(engine.state.device, dtype=torch.float32)
+        truth = batchdata["label"].cpu().numpy().astype(bool)[:, 0]
+        label = batchdata["label"].to(engine.state.device, dtype=torch.float32)
+        layout = torch.channels_last if image.dim() == 4 else torch.channels_last_3d
+        network, losses, dices = engine.network, [], []
+        network.train()
+        sessions = [self.annotator.start(mask, rng) for mask in truth]
+        before, logits = None, None
+        for _ in range(1 + int(rng.choice(len(self.rounds), p=self.rounds))):
+            maps = np.stack([prompt_maps(s.prompts(), mask.shape) for s, mask in zip(sessions, truth)])
+            fused = torch.cat([image, torch.from_numpy(maps).to(image.device)], 1).contiguous(memory_format=layout)
+            with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
+                logits, quality = network.decode(fused)
+            logits = logits.float()
+            loss, before = engine.loss_function(logits, quality.float(), label, before)
+            engine.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
+            engine.optimizer.step()
+            losses.append(float(loss))
+            dices.append(float(hard_dice(logits, label).mean()))
+            chance = torch.sigmoid(logits.detach()).cpu().numpy()[:, 0]
+            for session, probability in zip(sessions, chance):
+                session.correct(probability, rng)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
+                CommonKeys.LOSS: float(np.mean(losses)), "dice_per_round": dices}

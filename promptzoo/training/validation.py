@@ -1,0 +1,55 @@
+"""Validation of interactive networks on fixed procedural windows with a deterministic annotator."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys
+
+from promptzoo.core.seeding import generator
+from promptzoo.prompts.encoders import prompt_maps
+from promptzoo.training.annotator import WindowAnnotator
+from promptzoo.training.loss import hard_dice
+
+
+class InteractiveEvaluation:
+    """``iteration_update`` of ``monai.engines.SupervisedEvaluator``: one first prompt, then corrective clicks.
+
+    Args:
+        annotator: simulated annotator; the default starts with boxes and clicks in equal parts.
+        clicks: corrective clicks after the first prompt.
+        seed: seed of the annotator.
+        amp: use bfloat16 autocast.
+    """
+
+    def __init__(self, annotator: WindowAnnotator | None = None, clicks: int = 4, seed: int = 0,
+                 amp: bool = False) -> None:
+        self.annotator = annotator or WindowAnnotator(
+            first=(0.5, 0.5, 0.0, 0.0, 0.0), box_styles=(1.0, 0.0, 0.0, 0.0), correct_by=(1.0, 0.0, 0.0),
+            forget_previous=0.0)
+        self.clicks, self.seed, self.amp = clicks, seed, amp
+
+    def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Evaluate a batch of windows; ``pred`` holds the final masks ``[B, 1, *S]``, ``dice_per_round`` the curve."""
+        rng = generator(self.seed, int(engine.state.iteration))
+        image = batchdata["image"].to(engine.state.device, dtype=torch.float32)
+        truth = batchdata["label"].cpu().numpy().astype(bool)[:, 0]
+        label = batchdata["label"].to(engine.state.device, dtype=torch.float32)
+        sessions, curve, estimates = [self.annotator.start(mask, rng) for mask in truth], [], []
+        engine.network.eval()
+        with torch.inference_mode():
+            for _ in range(1 + self.clicks):
+                maps = np.stack([prompt_maps(s.prompts(), mask.shape) for s, mask in zip(sessions, truth)])
+                fused = torch.cat([image, torch.from_numpy(maps).to(image.device)], 1)
+                with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
+                    logits, quality = engine.network.decode(fused)
+                logits = logits.float()
+                curve.append(hard_dice(logits, label).cpu())
+                estimates.append(torch.sigmoid(quality.float()).cpu()[:, 0])
+                for session, probability in zip(sessions, torch.sigmoid(logits).cpu().numpy()[:, 0]):
+                    session.correct(probability, rng)
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: (logits > 0).float(),
+                "dice_per_round": torch.stack(curve, 1), "estimate_per_round": torch.stack(estimates, 1)}
