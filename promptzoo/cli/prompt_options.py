@@ -11,8 +11,8 @@ option         form
 ``--prompts``  a prompt set as JSON
 =============  ========================================================================================
 
-A label is an object's id (1 … 65535) or its name; names get the lowest ids that are free, in the order they are first
-mentioned. Without a label the prompt speaks of object 1.
+A label is an object's id (1 … 65535) or its name. Names get the lowest free ids in the order of first mention, option
+by option in the order of the table. Without a label the prompt speaks of object 1.
 """
 from __future__ import annotations
 
