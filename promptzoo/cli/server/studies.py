@@ -1,9 +1,9 @@
 """A folder of studies as a flat folder of image files, which is what MONAI Label's local datastore can list.
 
 A folder that is flat already and holds NIfTI, NRRD, MetaImage and picture files only is used as it is. Otherwise
-(DICOM, sub-folders, names that clash, no right to write) a *view* is made in the user cache: links to the files, and a
-NIfTI file for every DICOM image series, with the series' instance UID as image id. Labels and MONAI Label's list of them
-stay in the folder of studies where it can be written.
+(DICOM, sub-folders, names that clash, no right to write) a *view* is made in the user cache: links to the files, and
+a NIfTI file for every DICOM image series, with the series instance UID as image id. Labels and MONAI Label's list of
+them stay in the folder of studies where it can be written.
 """
 from __future__ import annotations
 

@@ -122,8 +122,8 @@ def roi_box(roi: object, object_id: int, grid: Grid, on_slice: object = None) ->
     """A region of interest as a box.
 
     The bounds are half-open like every box of promptzoo and like MONAI Label's own use of ``roi``: the voxels
-    ``low … high - 1`` are inside. A pair of equal numbers is that one voxel. Pairs may come in either order (Slicer does
-    not sort them on flipped axes). What lies outside the image is cut off: viewers draw regions past the border.
+    ``low … high - 1`` are inside. A pair of equal numbers is that one voxel. Pairs may come in either order (Slicer
+    does not sort them on flipped axes). What lies outside the image is cut off: viewers draw regions past the border.
 
     Args:
         roi: ``[i0, i1, j0, j1, k0, k1]``.
