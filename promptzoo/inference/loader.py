@@ -67,6 +67,12 @@ def load_weights(network: torch.nn.Module, path: Path, bundle: str) -> None:
                                    "weights of this network")) from error
 
 
+def filled(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
+    """A network after :func:`load_weights`, for configurations that need the weights before an engine starts."""
+    load_weights(network, Path(path), Path(path).parent.parent.name)
+    return network
+
+
 def load_predictor(bundle: str | Path, engine: str = "auto", precision: str = "auto", variant: str | None = None,
                    bundles_folder: str | Path | None = None) -> Predictor:
     """Load a bundle for prompting.

@@ -139,19 +139,22 @@ class InteractiveUNet(nn.Module):
                                   nn.LeakyReLU(_SLOPE), _conv(spatial_dims, full_channels, 1, 1))
         self.quality = QualityHead(channels[0], channels[-1])
 
-    def forward(self, image: torch.Tensor, prompts: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, prompts: torch.Tensor | None = None, with_quality: bool = False
+                ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Segment a window.
 
         Args:
             image: ``[B, 1, H, W]`` or ``[B, 1, D, H, W]`` intensities in [-1, 1].
             prompts: ``[B, 9 + prior_channels, *S]`` prompt maps; None for no prompt.
+            with_quality: return the estimated Dice too; training goes this way, so that data-parallel wrappers see it.
 
         Returns:
-            Logits ``[B, 1, *S]``.
+            Logits ``[B, 1, *S]``; with ``with_quality`` also estimated-Dice logits ``[B, 1]``.
         """
         if prompts is None:
             prompts = image.new_zeros((image.shape[0], self.prompt_channels, *image.shape[2:]))
-        return self.decode(torch.cat([image, prompts], 1))[0]
+        logits, quality = self.decode(torch.cat([image, prompts], 1))
+        return (logits, quality) if with_quality else logits
 
     def decode(self, fused: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Fused input ``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated-Dice logits ``[B, 1]``."""
@@ -176,52 +179,3 @@ class FusedForward(nn.Module):
         """``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated Dice ``[B, 1]``."""
         logits, quality = self.network.decode(fused)
         return logits, torch.sigmoid(quality)
-
-
-def inflate_weights(flat: dict[str, torch.Tensor], target: nn.Module) -> dict[str, torch.Tensor]:
-    """Turn the weights of a 2D network into weights for the same network in 3D.
-
-    Kernels are repeated along the new first axis and divided by its length (Carreira and Zisserman, "Quo vadis, action
-    recognition?", CVPR 2017, section 2.2.1), so a volume that is constant along that axis gives the 2D answer.
-
-    Args:
-        flat: state dictionary of the 2D network.
-        target: the 3D network; levels of it that the 2D network does not have keep their own values.
-
-    Returns:
-        A full state dictionary for ``target``.
-    """
-    state = target.state_dict()
-    for name, own in state.items():
-        source = flat.get(name)
-        if source is None:
-            continue
-        if own.dim() == source.dim() + 1 and own.shape[:2] == source.shape[:2] and own.shape[3:] == source.shape[2:]:
-            state[name] = source.unsqueeze(2).expand(own.shape).to(own.dtype) / own.shape[2]
-        elif own.shape == source.shape:
-            state[name] = source.to(own.dtype)
-    return state
-
-
-def inflate_network(network: nn.Module, flat_weights: str) -> nn.Module:
-    """Start a 3D network from the weights file of its 2D twin, see :func:`inflate_weights`.
-
-    Args:
-        network: the 3D network, changed in place.
-        flat_weights: state dictionary file of the 2D network; an empty string leaves the network as it is.
-
-    Returns:
-        The network.
-
-    Raises:
-        BundleError: if the file does not exist.
-    """
-    if not flat_weights:
-        return network
-    try:
-        flat = torch.load(flat_weights, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise BundleError(complain("2D weights to start from", flat_weights, "an existing file",
-                                   "Train the 2D bundle first or pass --initial_weights ''")) from error
-    network.load_state_dict(inflate_weights({name: value.float() for name, value in flat.items()}, network))
-    return network

@@ -47,9 +47,9 @@ class InteractiveUpdate:
         before, logits = None, None
         for _ in range(1 + int(rng.choice(len(self.rounds), p=self.rounds))):
             maps = np.stack([prompt_maps(s.prompts(), mask.shape) for s, mask in zip(sessions, truth)])
-            fused = torch.cat([image, torch.from_numpy(maps).to(image.device)], 1).contiguous(memory_format=layout)
+            drawn = torch.from_numpy(maps).to(image.device).contiguous(memory_format=layout)
             with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
-                logits, quality = network.decode(fused)
+                logits, quality = network(image, drawn, with_quality=True)
             logits = logits.float()
             loss, before = engine.loss_function(logits, quality.float(), label, before)
             engine.optimizer.zero_grad(set_to_none=True)

@@ -42,9 +42,9 @@ class InteractiveEvaluation:
         with torch.inference_mode():
             for _ in range(1 + self.clicks):
                 maps = np.stack([prompt_maps(s.prompts(), mask.shape) for s, mask in zip(sessions, truth)])
-                fused = torch.cat([image, torch.from_numpy(maps).to(image.device)], 1)
+                drawn = torch.from_numpy(maps).to(image.device)
                 with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
-                    logits, quality = engine.network.decode(fused)
+                    logits, quality = engine.network(image, drawn, with_quality=True)
                 logits = logits.float()
                 curve.append(hard_dice(logits, label).cpu())
                 estimates.append(torch.sigmoid(quality.float()).cpu()[:, 0])
