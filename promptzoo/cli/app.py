@@ -1,13 +1,10 @@
 """The ``promptzoo`` command and its sub-commands."""
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 import typer
 
 from promptzoo import __version__
-from promptzoo.cli import bundles
+from promptzoo.cli import bench, bundles, catalog, doctor, export, segment, serve
 from promptzoo.cli.common import EXIT_CODES, Group, flowing, set_up_logging
 
 app = typer.Typer(
@@ -32,7 +29,5 @@ def _root(
 
 
 app.add_typer(bundles.app, name="bundles")
-for _name in ("catalog", "segment", "bench", "export", "doctor", "serve"):
-    if find_spec(f"promptzoo.cli.{_name}"):
-        _command = getattr(import_module(f"promptzoo.cli.{_name}"), _name)
-        app.command(_name, help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)
+for _command in (catalog.catalog, segment.segment, bench.bench, export.export, doctor.doctor, serve.serve):
+    app.command(_command.__name__, help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)

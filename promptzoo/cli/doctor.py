@@ -12,6 +12,7 @@ import typer
 from promptzoo import __version__
 from promptzoo.cli.choice import file_sha256
 from promptzoo.cli.common import JSON_OPTION, UNEXPECTED, print_json, print_table, waiting, words
+from promptzoo.cli.maintain.versions import content_digest, released
 from promptzoo.core.bundles import BundleInfo, find_bundles, get_bundle
 from promptzoo.core.errors import PromptZooError
 from promptzoo.core.geometry import Grid, grid_with_codes
@@ -114,8 +115,10 @@ def _bundle(info: BundleInfo, engine: str) -> Iterator[Finding]:
             "restore it from the repository" if kind == "shipped" else "public weights are fetched on request"))
         return
     else:
-        yield Finding(f"{info.name}: weights", OK, f"{path.stat().st_size / 1e6:.1f} MB, sha256 "
-                                                   f"{file_sha256(path)[:16]}…, {info.weights['licence']}")
+        same = _as_released(info)
+        yield Finding(f"{info.name}: weights", BAD if same is False else OK,
+                      f"{path.stat().st_size / 1e6:.1f} MB, sha256 {file_sha256(path)[:16]}…, {info.weights['licence']}"
+                      + {True: ", as released", False: f", not what was released as {info.version}", None: ""}[same])
     if info.task != "segmentation" or not {"point", "box"} & set(info.prompts):
         yield Finding(f"{info.name}: one prompt", NOTE, "takes neither a point nor a box: not tried")
         return
@@ -129,6 +132,14 @@ def _bundle(info: BundleInfo, engine: str) -> Iterator[Finding]:
         yield _orientation(info, predictor, volume, prompts)
     except Exception as error:  # whatever it is, it is what the doctor is asked for
         yield Finding(f"{info.name}: one prompt", BAD, f"{type(error).__name__}: {error}")
+
+
+def _as_released(info: BundleInfo) -> bool | None:
+    """Whether weights and configs are those that the changelog names for this version; None if it names none."""
+    changelog = info.path.parents[1] / "CHANGELOG.md"
+    known = released(changelog.read_text(encoding="utf-8")) if changelog.is_file() else {}
+    expected = known.get((info.name, info.version))
+    return None if expected is None else expected == content_digest(info.path)
 
 
 def phantom(dimensions: int) -> tuple[Volume, np.ndarray]:

@@ -149,3 +149,32 @@ def labels_of(path):
 def labels_of_fixture():
     """The function ``labels_of(path)``."""
     return labels_of
+
+
+@pytest.fixture
+def series_folder(tmp_path):
+    """A CT series of six slices of 24 columns and 20 rows."""
+    import pydicom
+    from pydicom.dataset import FileDataset, FileMetaDataset
+
+    folder, study, series = tmp_path / "series", pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    folder.mkdir()
+    for k in range(6):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
+        meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        values = dict(
+            SOPClassUID=meta.MediaStorageSOPClassUID, SOPInstanceUID=meta.MediaStorageSOPInstanceUID, Modality="CT",
+            StudyInstanceUID=study, SeriesInstanceUID=series, FrameOfReferenceUID=study, PatientID="phantom",
+            PatientName="", PatientBirthDate="", PatientSex="", StudyID="", StudyDate="", StudyTime="",
+            AccessionNumber="", ReferringPhysicianName="", SeriesNumber=1, InstanceNumber=k + 1, Rows=20, Columns=24,
+            PixelSpacing=[0.8, 0.7], SliceThickness=2.5, ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            ImagePositionPatient=[-10, 5, 30 + 2.5 * k], SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2",
+            BitsAllocated=16, BitsStored=16, HighBit=15, PixelRepresentation=1, RescaleSlope=1, RescaleIntercept=-1024,
+            PixelData=np.full((20, 24), 1000 + k, np.int16).tobytes())
+        dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        for name, value in values.items():
+            setattr(dataset, name, value)
+        dataset.save_as(folder / f"{5 - k}.dcm", enforce_file_format=True)
+    return folder

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from promptzoo.cli.maintain.versions import content_digest
 from promptzoo.core.protocols import ObjectPrediction, Prediction
 
 
@@ -83,6 +84,15 @@ def test_a_blind_network_is_found(examine):
 def test_an_error_is_a_finding(examine):
     _, findings = examine(RuntimeError("engine is on fire"), code=1)
     assert findings["solid_3d: one prompt"]["detail"] == "RuntimeError: engine is on fire"
+
+
+def test_weights_are_compared_with_what_was_released(examine, bundles):
+    digest = content_digest(bundles / "solid_3d")
+    changelog = bundles.parent / "CHANGELOG.md"
+    changelog.write_text(f"# Changelog\n\n## [0.1.0]\n- `solid_3d` 0.1.0, content `{digest}`\n")
+    assert "as released" in examine(Threshold())[1]["solid_3d: weights"]["detail"]
+    (bundles / "solid_3d" / "models" / "model.pt").write_bytes(b"other weights")
+    assert "not what was released as 0.1.0" in examine(Threshold(), code=1)[1]["solid_3d: weights"]["detail"]
 
 
 def test_missing_weights_bundles_and_cache(examine, make_bundle, monkeypatch, tmp_path, run):

@@ -123,6 +123,17 @@ def test_other_formats_come_back_on_the_same_grid(run, volume_file, name):
     assert grid.same_space(read_image(volume_file).grid) and (labels == 1).sum() == 500
 
 
+def test_dicom_in_and_dicom_seg_out(run, series_folder):
+    run("segment", series_folder, "--box", "3,4,1,13,12,4,liver", "--out", "s.dcm")
+    labels, grid = read_mask("s.dcm", reference=series_folder)
+    assert grid.shape == (24, 20, 6) and (labels[3:13, 4:12, 1:4] == 1).all() and (labels > 0).sum() == 10 * 8 * 3
+    record = json.loads(Path("s.json").read_text())
+    assert record["image"]["modality"] == "CT" and record["image"]["series_uid"]
+    run("segment", series_folder, "--box", "3,4,1,13,12,4,liver", "--out", "s.nii.gz")
+    run("segment", "s.nii.gz", "--box", "3,4,1,13,12,4", "--out", "again.dcm", "--reference", series_folder)
+    assert np.array_equal(read_mask("again.dcm", reference=series_folder)[0], labels)
+
+
 def test_variant(run, volume_file, predictor):
     run("segment", volume_file, "--point", "1,2,3", "--variant", "nothing", code=4)
     assert not predictor.asked
