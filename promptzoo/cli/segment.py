@@ -184,10 +184,9 @@ def _write(files: _Files, volume: Volume, prompts: PromptSet, labels: np.ndarray
         files.prompts.parent.mkdir(parents=True, exist_ok=True)
         files.prompts.write_text(json.dumps(prompts.to_json(), indent=1) + "\n", encoding="utf-8")
     if files.png is not None:
-        from promptzoo.data.overlay import write_overlay
+        from promptzoo.data.overlay import overlay_png
 
-        files.png.parent.mkdir(parents=True, exist_ok=True)
-        write_overlay(files.png, volume, labels, prompts)
+        overlay_png(files.png, volume, labels, prompts)
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -183,3 +183,9 @@ def test_2d_bundle_on_a_volume_says_what_it_does(run, volume_file):
 def test_empty_mask_is_noted(run, volume_file):
     result = json.loads(run("segment", volume_file, "--point", "5,5,5,-", "--json").stdout)
     assert result["objects"][0]["voxels"] == 0 and result["objects"][0]["note"]
+
+
+def test_picture_of_the_result(run, volume_file):
+    told = run("segment", volume_file, "--point", "20,20,10,liver", "--png", "p/overlay.png", "--json").stdout
+    assert json.loads(told)["files"]["png"] == "p/overlay.png"
+    assert min(Image.open("p/overlay.png").size) > 100
