@@ -107,7 +107,8 @@ class InteractiveUNet(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: features per level, multiples of 8; the input's sides must be multiples of ``2 ** len(channels)``.
+        channels: features per level, multiples of 8; the input's sides must be even, best multiples of
+            ``2 ** len(channels)``.
         full_channels: features of the full-resolution skip.
         prompt_attention: gate the skip connections by the prompt maps (PE-MED).
         prior_channels: additional dense context channels (Khor et al.), 0 for none.
@@ -162,8 +163,8 @@ class InteractiveUNet(nn.Module):
         value = features[-1]
         for n in range(len(self.decoder) - 1, -1, -1):
             skip = features[n] if self.attention is None else self.attention[n](features[n], fused[:, 1:])
-            value = self.decoder[n](F.interpolate(self.reduce[n](value), scale_factor=2.0, mode="nearest") + skip)
-        lifted = F.interpolate(self.lift(value), scale_factor=2.0, mode="nearest")
+            value = self.decoder[n](F.interpolate(self.reduce[n](value), size=skip.shape[2:], mode="nearest") + skip)
+        lifted = F.interpolate(self.lift(value), size=fused.shape[2:], mode="nearest")
         logits = self.head(lifted + self.full(fused))
         return logits, self.quality(logits, value, features[-1])
 
