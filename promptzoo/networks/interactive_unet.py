@@ -16,7 +16,7 @@ from monai.networks.blocks.dynunet_block import UnetResBlock
 from torch import nn
 
 from promptzoo.core.errors import BundleError, complain
-from promptzoo.prompts.encoders.maps import PROMPT_CHANNELS
+from promptzoo.networks.prompted import PromptedNetwork
 
 _SLOPE = 0.01
 
@@ -71,7 +71,7 @@ class PromptAttention(nn.Module):
     def forward(self, feature: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
         """Feature ``[B, C, *S / stride]`` gated by prompt maps ``[B, P, *S]``; same shape as the feature."""
         pool = F.max_pool2d if feature.dim() == 4 else F.max_pool3d
-        low = pool(prompts, self.stride, self.stride)
+        low = pool(prompts, self.stride, self.stride, ceil_mode=True)
         return feature * (2 * torch.sigmoid(self.mix(torch.cat([feature, low.to(feature.dtype)], 1))))
 
 
@@ -102,7 +102,7 @@ class QualityHead(nn.Module):
         return self.body(torch.cat([inside, border, deep.mean(spatial), numbers], 1))
 
 
-class InteractiveUNet(nn.Module):
+class InteractiveUNet(PromptedNetwork):
     """Promptable segmentation network.
 
     Args:
@@ -119,12 +119,11 @@ class InteractiveUNet(nn.Module):
 
     def __init__(self, spatial_dims: int = 2, channels: Sequence[int] = (24, 48, 80, 128, 160), full_channels: int = 8,
                  prompt_attention: bool = False, prior_channels: int = 0) -> None:
-        super().__init__()
+        super().__init__(prior_channels)
         if spatial_dims not in (2, 3) or len(channels) < 2 or any(c % 8 for c in channels):
             raise BundleError(complain("InteractiveUNet sizes", [spatial_dims, list(channels)],
                                        "2 or 3 dimensions; at least two levels of a multiple of 8 channels"))
         self.spatial_dims, self.channels = spatial_dims, tuple(channels)
-        self.prompt_channels = len(PROMPT_CHANNELS) + prior_channels
         fused, norm = 1 + self.prompt_channels, ("group", {"num_groups": 8})
         self.image_encoder = FusedEncoder(spatial_dims, fused, channels)
         self.full = nn.Sequential(_conv(spatial_dims, fused, full_channels, 3, padding=1), nn.LeakyReLU(_SLOPE))
@@ -140,26 +139,13 @@ class InteractiveUNet(nn.Module):
                                   nn.LeakyReLU(_SLOPE), _conv(spatial_dims, full_channels, 1, 1))
         self.quality = QualityHead(channels[0], channels[-1])
 
-    def forward(self, image: torch.Tensor, prompts: torch.Tensor | None = None, with_quality: bool = False
-                ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Segment a window.
-
-        Args:
-            image: ``[B, 1, H, W]`` or ``[B, 1, D, H, W]`` intensities in [-1, 1].
-            prompts: ``[B, 9 + prior_channels, *S]`` prompt maps; None for no prompt.
-            with_quality: return the estimated Dice too; training goes this way, so that data-parallel wrappers see it.
-
-        Returns:
-            Logits ``[B, 1, *S]``; with ``with_quality`` also estimated-Dice logits ``[B, 1]``.
-        """
-        if prompts is None:
-            prompts = image.new_zeros((image.shape[0], self.prompt_channels, *image.shape[2:]))
-        logits, quality = self.decode(torch.cat([image, prompts], 1))
-        return (logits, quality) if with_quality else logits
+    def features(self, fused: torch.Tensor) -> list[torch.Tensor]:
+        """Encoder features per level ``[B, channels[n], *S / 2 ** (n + 1)]`` of the fused input ``[B, 1 + P, *S]``."""
+        return self.image_encoder(fused)
 
     def decode(self, fused: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Fused input ``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated-Dice logits ``[B, 1]``."""
-        features = self.image_encoder(fused)
+        features = self.features(fused)
         value = features[-1]
         for n in range(len(self.decoder) - 1, -1, -1):
             skip = features[n] if self.attention is None else self.attention[n](features[n], fused[:, 1:])

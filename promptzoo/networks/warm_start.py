@@ -30,6 +30,9 @@ def adapted(name: str, source: torch.Tensor, own: torch.Tensor) -> torch.Tensor 
 def start_from(network: nn.Module, weights: str) -> nn.Module:
     """Load what fits from a weights file into a network; the rest keeps its initial values.
 
+    A network of another build may have a method ``inherited(state) -> state`` that gives the relative's tensors the
+    names and forms that they have in it.
+
     Args:
         network: network to fill, changed in place.
         weights: state dictionary file of a relative; an empty string leaves the network as it is.
@@ -47,6 +50,8 @@ def start_from(network: nn.Module, weights: str) -> nn.Module:
     except FileNotFoundError as error:
         raise BundleError(complain("weights to start from", weights, "an existing file",
                                    "Train that bundle first, or pass --initial_weights ''")) from error
+    if hasattr(network, "inherited"):
+        source = network.inherited(source)
     state, taken = network.state_dict(), 0
     for name, own in state.items():
         value = adapted(name, source[name], own) if name in source else None
