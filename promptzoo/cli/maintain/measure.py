@@ -1,0 +1,129 @@
+"""Measure a bundle and write its ``docs/results.json``: ``scripts/measure_bundle BUNDLE DATALIST``.
+
+Every block of the file is one ``promptzoo bench`` run and holds the command that repeats it.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Sequence
+
+from promptzoo.core.bundles import BundleInfo, get_bundle, read_json
+from promptzoo.core.errors import BundleError, PromptZooError, complain
+
+PEERS = "random-walker,ellipse,graph-cut"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One measurement: its name in the file and the options of ``promptzoo bench``."""
+
+    name: str
+    options: tuple[str, ...]
+    bundle: str | None = None
+
+
+def plan(info: BundleInfo) -> list[Block]:
+    """What is measured on a bundle of one dimension."""
+    if info.dimensions == 2:
+        return [Block("clicks", ("--protocol", "clicks", "--clicks", "10", "--baseline", PEERS)),
+                Block("box", ("--protocol", "box", "--baseline", PEERS)),
+                Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
+                Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble")),
+                Block("robustness", ("--protocol", "box", "--limit", "40", "--robustness"))]
+    flat = info.name.replace("_3d", "_2d")
+    return [Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5", "--baseline", PEERS)),
+            Block("clicks", ("--protocol", "clicks", "--clicks", "5", "--baseline", PEERS)),
+            Block("slice-wise 2D box+clicks", ("--protocol", "box+clicks", "--clicks", "5", "--slice-wise"), flat),
+            Block("robustness", ("--protocol", "box", "--limit", "12", "--robustness"))]
+
+
+def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = None,
+            only: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the benches of :func:`plan` one after the other and put their summaries into ``docs/results.json``.
+
+    Args:
+        info: the bundle.
+        datalist: CSV of cases, see ``promptzoo bench --help``.
+        jobs: processes of each bench.
+        limit: at most this many cases for the blocks without a limit of their own; None takes all.
+        only: names of blocks to renew; the others keep their former values. Empty renews all.
+
+    Returns:
+        The document written.
+
+    Raises:
+        BundleError: if a bench run fails.
+    """
+    place = info.path / "docs" / "results.json"
+    document = read_json(place) if place.is_file() else {}
+    for block in plan(info):
+        if only and block.name not in only:
+            continue
+        options = list(block.options)
+        if limit is not None and "--limit" not in options:
+            options += ["--limit", str(limit)]
+        if "--robustness" not in options:
+            options += ["--jobs", str(jobs)]
+        document[block.name] = _run(block.bundle or info.name, info.path.parent, datalist, options)
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        print(f"{block.name}: Dice {document[block.name]['dice']}", flush=True)
+    return document
+
+
+def _run(bundle: str, folder: Path, datalist: str, options: Sequence[str]) -> dict[str, Any]:
+    arguments = ["bench", datalist, "--bundle", bundle, *options]
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "results.json"
+        told = [*arguments[:3], str(folder / bundle), *arguments[4:]]
+        done = subprocess.run([sys.executable, "-m", "promptzoo.cli", *told, "--out", str(out)], check=False)
+        if not out.is_file():
+            raise BundleError(complain(f"bench of {bundle}", f"exit code {done.returncode}", "a results file"))
+        results = read_json(out)
+    shown = shlex.join(["promptzoo", "bench", Path(datalist).name, *arguments[2:]])
+    return _digest(results, shown)
+
+
+def _digest(results: dict[str, Any], command: str) -> dict[str, Any]:
+    """The part of a bench run that is kept: means per step, by modality, peers, calibration, robustness."""
+    summary = results["summary"]
+    kept = {"command": command, "engine": results["engine"], "n": summary["n"], "steps": summary["steps"],
+            **{key: summary[key] for key in ("dice", "nsd", "noc90", "dsc_auc", "nsd_auc", "seconds_p50")},
+            "by_modality": {name: {"n": part["n"], "dice": part["dice"]}
+                            for name, part in summary["by_modality"].items()},
+            "calibration": results["calibration"], "monotonicity": results["monotonicity"],
+            "peers": {name: {key: part["summary"][key] for key in ("dice", "nsd", "dsc_auc")}
+                      for name, part in results["baselines"].items()},
+            "excluded": results["excluded"]["n"], "errors": len(results["errors"]),
+            "hardware": results["hardware"], "versions": results["versions"]}
+    if "robustness" in results:
+        kept["robustness"] = results["robustness"]
+    return kept
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of ``scripts/measure_bundle``; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="measure_bundle", description=__doc__)
+    parser.add_argument("bundle", help="name or path of the bundle")
+    parser.add_argument("datalist", help="CSV of cases")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of each bench")
+    parser.add_argument("--limit", type=int, default=None, help="at most this many cases per block")
+    parser.add_argument("--only", action="append", default=[], help="renew this block only; may be repeated")
+    asked = parser.parse_args(argv)
+    try:
+        measure(get_bundle(asked.bundle), asked.datalist, asked.jobs, asked.limit, asked.only)
+    except PromptZooError as error:
+        print(f"measure_bundle: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
