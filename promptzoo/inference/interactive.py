@@ -19,6 +19,8 @@ from promptzoo.prompts.types import PromptSet
 logger = logging.getLogger(__name__)
 
 INTERACTIVE_KINDS = frozenset({"point", "box", "scribble", "lasso", "mask"})
+PRIOR_PREFIX = "prior:"
+"""An object named ``prior:<name>`` is not segmented: its mask prompt fills the network's prior channel ``<name>``."""
 
 
 class InteractivePredictor:
@@ -33,17 +35,19 @@ class InteractivePredictor:
         name: bundle name.
         engine: name of the engine behind ``network``, for the answer.
         prompt_kinds: kinds taken.
+        priors: names of the network's prior channels, in order; see :data:`PRIOR_PREFIX`.
     """
 
     def __init__(self, network: Network, dimensions: int, settings: ZoomSettings,
                  calibration: Mapping[str, Sequence[float]] | None = None, name: str = "interactive_refinement",
-                 engine: str = "torch", prompt_kinds: frozenset[str] = INTERACTIVE_KINDS) -> None:
+                 engine: str = "torch", prompt_kinds: frozenset[str] = INTERACTIVE_KINDS,
+                 priors: Sequence[str] = ()) -> None:
         if dimensions not in (2, 3):
             raise PromptError(complain("predictor dimensions", dimensions, "2 or 3"))
         self.name, self.engine, self.dimensions = name, engine, dimensions
         self.prompt_kinds = frozenset(prompt_kinds)
-        self.calibration = calibration
-        self.segmenter = ZoomSegmenter(network, settings)
+        self.calibration, self.priors = calibration, tuple(priors)
+        self.segmenter = ZoomSegmenter(network, settings, len(self.priors))
 
     def encode(self, volume: Volume) -> EncodedImage:
         """Prepare an image for any number of :meth:`decode` calls."""
@@ -58,21 +62,43 @@ class InteractivePredictor:
             previous: last prediction of the session; its masks warm-start objects of the same id.
 
         Returns:
-            A prediction per object on the image's own grid. Objects without a positive prompt get an empty mask.
+            A prediction per object on the image's own grid. Objects without a positive prompt get an empty mask;
+            with ``priors``, objects named ``prior:<name>`` get none, they help the others.
 
         Raises:
-            PromptError: if a prompt does not fit the image or the bundle.
+            PromptError: if a prompt does not fit the image or the bundle, or a prior is unknown or no mask.
         """
         started = time.perf_counter()
         world = prompts.check_on(state.source, self.prompt_kinds).to_world(state.source)
         last = {entry.object_id: entry for entry in previous.objects} if previous is not None else {}
-        answers = [self._object(state, world.for_object(info.object_id), last.get(info.object_id))
-                   for info in world.objects]
+        subjects, context = world.objects, ()
+        if self.priors:
+            subjects = tuple(info for info in subjects if not info.name.startswith(PRIOR_PREFIX))
+            context = self._context(state, world)
+        answers = [self._object(state, world.for_object(info.object_id), last.get(info.object_id), context)
+                   for info in subjects]
         return Prediction(state.source, tuple(answers), time.perf_counter() - started, self.engine)
 
-    def _object(self, state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None) -> ObjectPrediction:
+    def _context(self, state: EncodedImage, prompts: PromptSet) -> tuple[np.ndarray | None, ...]:
+        """The masks of the prior objects on the canonical grid, in the order of ``priors``."""
+        layers: dict[str, np.ndarray | None] = dict.fromkeys(self.priors)
+        for info in prompts.objects:
+            if not info.name.startswith(PRIOR_PREFIX):
+                continue
+            name, own = info.name.removeprefix(PRIOR_PREFIX), prompts.for_object(info.object_id)
+            if name not in layers:
+                raise PromptError(complain("prior", info.name, ", ".join(PRIOR_PREFIX + p for p in self.priors)))
+            if own.kinds != {"mask"}:
+                raise PromptError(complain(f"prompts of the object {info.name}", ", ".join(sorted(own.kinds)) or "none",
+                                           "a mask, on any grid"))
+            layer, before = ObjectPrompts.of(own, state.canonical).prior, layers[name]
+            layers[name] = layer if before is None else np.maximum(before, layer)
+        return tuple(layers.values())
+
+    def _object(self, state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None,
+                context: tuple[np.ndarray | None, ...]) -> ObjectPrediction:
         object_id = prompts.objects[0].object_id
-        own = ObjectPrompts.of(prompts, state.canonical)
+        own = ObjectPrompts.of(prompts, state.canonical).with_context(context)
         if own.prior is None and last is not None:
             probability = state.move.array(last.full_probability())
             own = own.with_prior(probability if (probability >= 0.5).any() else None)

@@ -43,11 +43,14 @@ class InteractiveInferer(Inferer):
         settings: arguments of :class:`promptzoo.inference.zoom.ZoomSettings`.
         calibration: see :class:`promptzoo.inference.interactive.InteractivePredictor`.
         overlap: owner of voxels claimed by several objects: ``last``, ``first`` or ``probability``.
+        priors: names of the network's prior channels, see :data:`promptzoo.inference.interactive.PRIOR_PREFIX`.
     """
 
     def __init__(self, dimensions: int, settings: Mapping[str, Any] | None = None,
-                 calibration: Mapping[str, Sequence[float]] | None = None, overlap: str = "last") -> None:
+                 calibration: Mapping[str, Sequence[float]] | None = None, overlap: str = "last",
+                 priors: Sequence[str] = ()) -> None:
         super().__init__()
+        self.priors = tuple(priors)
         self.dimensions, self.overlap, self.calibration = dimensions, overlap, calibration
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in (settings or {}).items()}
         self.settings = ZoomSettings(**values)
@@ -55,7 +58,8 @@ class InteractiveInferer(Inferer):
     def predictor(self, network: Network, name: str = "interactive_refinement",
                   engine: str = "torch") -> InteractivePredictor:
         """The predictor with these settings around a plain or compiled network."""
-        return InteractivePredictor(network, self.dimensions, self.settings, self.calibration, name, engine)
+        return InteractivePredictor(network, self.dimensions, self.settings, self.calibration, name, engine,
+                                    priors=self.priors)
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, prompts: Sequence[str] | None = None,
                  **kwargs: Any) -> torch.Tensor:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Sequence
 
 import numpy as np
 from skimage.draw import polygon2mask
@@ -22,6 +23,8 @@ class ObjectPrompts:
         scribble_positive, scribble_negative: stroke samples ``[n, d]``.
         lassos: ``(vertices [n, d], positive)`` pairs.
         prior: probability ``[*N]`` of a mask to start from (mask prompt or last prediction), or None.
+        context: masks ``[*N]`` of other structures for a network's prior channels, in their order; None where one is
+            not known.
     """
 
     positive: np.ndarray
@@ -31,6 +34,7 @@ class ObjectPrompts:
     scribble_negative: np.ndarray
     lassos: tuple[tuple[np.ndarray, bool], ...] = ()
     prior: np.ndarray | None = None
+    context: tuple[np.ndarray | None, ...] = ()
 
     @classmethod
     def of(cls, prompts: PromptSet, grid: Grid) -> "ObjectPrompts":
@@ -61,6 +65,10 @@ class ObjectPrompts:
         """The same prompts with another starting mask."""
         return replace(self, prior=prior)
 
+    def with_context(self, context: Sequence[np.ndarray | None]) -> "ObjectPrompts":
+        """The same prompts beside other structures that are known."""
+        return replace(self, context=tuple(context))
+
     def on_slice(self, axis: int, index: int, prior: np.ndarray | None = None) -> "ObjectPrompts":
         """The part of 3D prompts that lies on slice ``index`` of ``axis``, as prompts of the 2D slice."""
         keep = [a for a in range(3) if a != axis]
@@ -74,8 +82,9 @@ class ObjectPrompts:
         lassos = tuple((v[:, keep], sign) for v, sign in self.lassos
                        if np.ptp(v[:, axis]) <= 0.51 and round(float(v[:, axis].mean())) == index)
         own = None if self.prior is None else np.take(self.prior, index, axis)
+        context = tuple(None if mask is None else np.take(mask, index, axis) for mask in self.context)
         return ObjectPrompts(near(self.positive), near(self.negative), box, near(self.scribble_positive),
-                             near(self.scribble_negative), lassos, own if prior is None else prior)
+                             near(self.scribble_negative), lassos, own if prior is None else prior, context)
 
     def in_window(self, window: Window, prior: np.ndarray | None) -> WindowPrompts:
         """Prompts in pixels of a window.
@@ -89,6 +98,14 @@ class ObjectPrompts:
             len(window.shape), window.to_window(self.positive), window.to_window(self.negative), box,
             window.to_window(self.scribble_positive), window.to_window(self.scribble_negative),
             self._lasso_map(window), prior)
+
+    def context_in(self, window: Window, count: int) -> np.ndarray:
+        """The first ``count`` context masks in pixels of a window, ``[count, *S]`` float32; unknown ones are zero."""
+        channels = np.zeros((count, *window.shape), dtype=np.float32)
+        for channel, mask in zip(channels, self.context):
+            if mask is not None:
+                channel[...] = window.sample(mask)
+        return channels
 
     def _lasso_map(self, window: Window) -> np.ndarray | None:
         if not self.lassos:

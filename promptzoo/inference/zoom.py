@@ -67,10 +67,11 @@ class ZoomSegmenter:
     Args:
         network: see :data:`Network`.
         settings: how windows are chosen.
+        priors: prior channels of the network behind the prompt maps, filled from ``ObjectPrompts.context``.
     """
 
-    def __init__(self, network: Network, settings: ZoomSettings) -> None:
-        self.network, self.settings = network, settings
+    def __init__(self, network: Network, settings: ZoomSettings, priors: int = 0) -> None:
+        self.network, self.settings, self.priors = network, settings, priors
 
     def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts) -> Look:
         """Segment.
@@ -192,7 +193,8 @@ class ZoomSegmenter:
             elif prompts.prior is not None:
                 prior = window.sample(prompts.prior)
             maps = prompt_maps(prompts.in_window(window, prior), window.shape)
-            fused.append(np.concatenate([normalise(window.sample(image))[None], maps]))
+            parts = [normalise(window.sample(image))[None], maps]
+            fused.append(np.concatenate(parts + [prompts.context_in(window, self.priors)] if self.priors else parts))
         logits, quality = self.network(np.stack(fused))
         history = () if last is None else last.history
         return [Look(window, _keep_promises(_sigmoid(logits[n, 0]), prompts, window), float(quality[n, 0]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from promptzoo.prompts.encoders import WindowPrompts
 from promptzoo.prompts.simulators import boxes, clicks, lassos, masks, scribbles
@@ -59,7 +60,10 @@ class WindowAnnotator:
 
 @dataclass(eq=False)
 class WindowSession:
-    """Prompts given so far on one window; see :class:`promptzoo.prompts.encoders.WindowPrompts` for the fields."""
+    """Prompts given so far on one window; see :class:`promptzoo.prompts.encoders.WindowPrompts` for the fields.
+
+    ``fresh`` holds the points ``[n, d]`` of the newest click or stroke; None if the last answer was only fed back.
+    """
 
     style: WindowAnnotator
     truth: np.ndarray
@@ -71,6 +75,7 @@ class WindowSession:
     lasso: np.ndarray | None = None
     previous: np.ndarray | None = None
     forgotten: bool = False
+    fresh: np.ndarray | None = None
 
     def prompts(self) -> WindowPrompts:
         """What the network is told now."""
@@ -83,10 +88,11 @@ class WindowSession:
         found = clicks.next_click(self.truth & ~mask, mask & ~self.truth, rng, stride=self.style.stride)
         if found is not None:
             (self.positive if found[1] else self.negative).append(np.asarray(found[0], dtype=np.float32))
+            self.fresh = np.asarray(found[0])[None]
 
     def correct(self, probability: np.ndarray, rng: np.random.Generator) -> None:
         """Answer the network's ``probability`` ``[*S]``: a click, a scribble, or only feed it back."""
-        self.previous = probability.astype(np.float32)
+        self.previous, self.fresh = probability.astype(np.float32), None
         self.forgotten = bool(rng.random() < self.style.forget_previous)
         mask, way = probability > 0.5, _pick(self.style.correct_by, rng)
         if way == 0:
@@ -95,6 +101,22 @@ class WindowSession:
             found = scribbles.corrective(self.truth, mask, rng)
             if found is not None:
                 (self.scribble_positive if found[1] else self.scribble_negative).append(found[0])
+                self.fresh = found[0]
+
+    def far_from_new(self, reach: float) -> np.ndarray:
+        """Where nothing new was said.
+
+        Args:
+            reach: distance to the newest prompt from which a place counts as far, as a fraction of the longest side.
+
+        Returns:
+            ``[*S]`` bool; all False if there is no new prompt (feeding the mask back is meant to change it).
+        """
+        if self.fresh is None or not len(self.fresh):
+            return np.zeros(self.truth.shape, dtype=bool)
+        elsewhere = np.ones(self.truth.shape, dtype=bool)
+        elsewhere[tuple(np.clip(np.rint(self.fresh).astype(int), 0, np.array(self.truth.shape) - 1).T)] = False
+        return ndimage.distance_transform_edt(elsewhere) > reach * max(self.truth.shape)
 
 
 def _pick(chances: tuple[float, ...], rng: np.random.Generator) -> int:

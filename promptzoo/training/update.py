@@ -15,6 +15,7 @@ from monai.utils.enums import CommonKeys
 from promptzoo.core.seeding import generator
 from promptzoo.prompts.encoders import prompt_maps
 from promptzoo.training.annotator import WindowAnnotator
+from promptzoo.training.context import SimulatedContext
 from promptzoo.training.loss import hard_dice
 
 
@@ -27,11 +28,16 @@ class InteractiveUpdate:
         seed: seed of all draws; iteration ``n`` of a run always draws the same numbers.
         amp: use bfloat16 autocast.
         clip_norm: bound of the gradient norm.
+        context: simulated prior masks of a network with prior channels, or None.
+        consistency_reach: distance to a new prompt beyond which ``consistency_weight`` of the loss applies, as a
+            fraction of the window's longest side.
     """
 
     def __init__(self, annotator: WindowAnnotator, rounds: Sequence[float] = (0.1, 0.25, 0.3, 0.2, 0.15),
-                 seed: int = 0, amp: bool = True, clip_norm: float = 3.0) -> None:
+                 seed: int = 0, amp: bool = True, clip_norm: float = 3.0, context: SimulatedContext | None = None,
+                 consistency_reach: float = 0.15) -> None:
         self.annotator, self.seed, self.amp, self.clip_norm = annotator, seed, amp, clip_norm
+        self.context, self.consistency_reach = context, consistency_reach
         self.rounds = np.asarray(rounds, dtype=float) / np.sum(rounds)
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -44,14 +50,17 @@ class InteractiveUpdate:
         network, losses, dices = engine.network, [], []
         network.train()
         sessions = [self.annotator.start(mask, rng) for mask in truth]
-        before, logits = None, None
+        priors = None if self.context is None else np.stack([self.context(mask, rng) for mask in truth])
+        consistent = bool(getattr(engine.loss_function, "consistency_weight", 0.0))
+        before, logits, memory = None, None, {}
         for _ in range(1 + int(rng.choice(len(self.rounds), p=self.rounds))):
             maps = np.stack([prompt_maps(s.prompts(), mask.shape) for s, mask in zip(sessions, truth)])
+            maps = maps if priors is None else np.concatenate([maps, priors], 1)
             drawn = torch.from_numpy(maps).to(image.device).contiguous(memory_format=layout)
             with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
                 logits, quality = network(image, drawn, with_quality=True)
             logits = logits.float()
-            loss, before = engine.loss_function(logits, quality.float(), label, before)
+            loss, before = engine.loss_function(logits, quality.float(), label, before, **memory)
             engine.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
@@ -61,6 +70,10 @@ class InteractiveUpdate:
             chance = torch.sigmoid(logits.detach()).cpu().numpy()[:, 0]
             for session, probability in zip(sessions, chance):
                 session.correct(probability, rng)
+            if consistent:
+                far = np.stack([s.far_from_new(self.consistency_reach) for s in sessions])[:, None]
+                memory = {"earlier": torch.sigmoid(logits.detach()),
+                          "far": torch.from_numpy(far).to(label.device, label.dtype)}
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
                 CommonKeys.LOSS: float(np.mean(losses)), "dice_per_round": dices}
