@@ -74,11 +74,13 @@ def _usable_headers(frames: list[Frame]) -> dict[Path, Any]:
         if frame.path in headers:
             continue
         header = headers[frame.path] = pydicom.dcmread(frame.path, stop_before_pixels=True, force=True)
-        for element in header:
-            limit = _TEXT_LIMITS.get(element.VR)
-            if limit and isinstance(element.value, str) and len(element.value) > limit:
-                shortened.add(element.keyword)
-                element.value = element.value[:limit]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom warns of the long texts that are cut here
+            for element in header:
+                limit = _TEXT_LIMITS.get(element.VR)
+                if limit and isinstance(element.value, str) and len(element.value) > limit:
+                    shortened.add(element.keyword)
+                    element.value = element.value[:limit]
         for keyword in _TYPE_2:
             if keyword not in header:
                 setattr(header, keyword, "")
@@ -163,6 +165,9 @@ def write_seg(path: str | Path, labels: np.ndarray, grid: Grid, reference: str |
                 software_versions=promptzoo.__version__, device_serial_number="0", content_label="PROMPTZOO",
                 content_description="Made from prompts; research use, not a medical device",
                 series_description="promptzoo segmentation")
+            if not "".join([*named.values(), str(segmentation.get("PatientName", ""))]).isascii():
+                segmentation.PatientName = str(segmentation.get("PatientName", ""))
+                segmentation.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
             block = segmentation.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
             record = {"label_values": present, "names": {str(v): n for v, n in named.items()}, **(provenance or {})}
             block.add_new(0x01, "UT", json.dumps(record, default=str))
