@@ -101,8 +101,8 @@ def take_slice(volume: Volume, mask: np.ndarray, axis: int, index: int) -> tuple
 class _Files:
     """The few files read last, because neighbouring rows share them."""
 
-    def __init__(self, reader: Callable[[Path], Any], keep: int = 2) -> None:
-        self._reader, self._keep = reader, keep
+    def __init__(self, reader: Callable[[Path], Any], count: int = 2) -> None:
+        self._reader, self._count = reader, count
         self._kept: OrderedDict[Path, Any] = OrderedDict()
 
     def __call__(self, path: Path) -> Any:
@@ -110,14 +110,18 @@ class _Files:
             if not path.is_file() and not path.is_dir():
                 raise NotFoundError(complain("file of the datalist", str(path), "an existing image or mask",
                                              "Paths are relative to the CSV"))
-            self._kept[path] = self._reader(path)
-            while len(self._kept) > self._keep:
-                self._kept.popitem(last=False)
+            self.keep(path, self._reader(path))
         self._kept.move_to_end(path)
         return self._kept[path]
 
+    def keep(self, path: Path, content: Any) -> None:
+        """Remember ``content`` as what ``path`` holds."""
+        self._kept[path] = content
+        while len(self._kept) > self._count:
+            self._kept.popitem(last=False)
+
     def __reduce__(self) -> tuple:
-        return type(self), (self._reader, self._keep)
+        return type(self), (self._reader, self._count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,12 +202,15 @@ class Datalist:
         """
         mask, grid = self._mask(row)
         volume = self._images(row.image)
+        if volume.meta.get("modality") != row.modality:
+            volume = replace(volume, meta={**volume.meta, "modality": row.modality})
+            self._images.keep(row.image, volume)
         if not grid.same_space(volume.grid):
             mask = onto_grid(mask, grid, volume.grid, f"mask of {row.id}")
-        volume = replace(volume, meta={**volume.meta, "modality": row.modality})
         if part is None and self.slices and not volume.grid.is_2d:
             axis = acquisition_axis(volume.grid)
-            part = (axis, _largest(mask, axis))
+            box = bounding_box(mask)
+            part = (axis, 0 if box is None else box[axis].start + _largest(mask[box], axis))
         if part is not None:
             volume, mask = take_slice(volume, mask, *part)
         return Case(row, volume, mask, count_components(mask), part)
@@ -215,6 +222,10 @@ class Datalist:
     def why_excluded(self, row: Row) -> str | None:
         """Why a row is reported apart (``"29 voxels"``, ``"5 components"``), or None; reads the mask only."""
         mask, grid = self._mask(row)
+        box = bounding_box(mask)
+        if box is None:
+            return "0 voxels"
+        mask = mask[box]
         if self.slices and not grid.is_2d:
             axis = acquisition_axis(grid)
             mask = mask.take([_largest(mask, axis)], axis)

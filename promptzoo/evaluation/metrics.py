@@ -12,7 +12,6 @@ from itertools import product
 from typing import Sequence
 
 import numpy as np
-from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
@@ -59,8 +58,14 @@ def iou(prediction: object, reference: object) -> float:
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     """Slices of the smallest box around the true voxels of ``mask`` (any number of axes), or None if it is empty."""
-    return find_objects(mask.view(np.uint8) if mask.dtype == bool else (mask != 0).view(np.uint8))[0] \
-        if mask.any() else None
+    box = [slice(0, n) for n in mask.shape]
+    for axis in sorted(range(mask.ndim), key=lambda a: -abs(mask.strides[a])):  # the slowest axis first: whole planes
+        part = mask[tuple(box)]
+        hit = np.flatnonzero(part.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        if not len(hit):
+            return None
+        box[axis] = slice(int(hit[0]), int(hit[-1]) + 1)
+    return tuple(box)
 
 
 @lru_cache(maxsize=64)
