@@ -74,11 +74,9 @@ def test_versions_and_hardware_are_named():
 
 
 @pytest.mark.parametrize("damage", [
-    lambda content: content[:-5],
     lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
     lambda content: b"",
     lambda content: b"promptzoo-engine-1\nno json\nxyz",
-    lambda content: b"promptzoo-engine-1\n",
 ])
 def test_damaged_file_is_compiled_again(nets, engine_cache, caplog, damage):
     module, example = nets[2]
