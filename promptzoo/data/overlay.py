@@ -126,27 +126,32 @@ class _Picture:
             axes.imshow(plane.cut(self.volume.data), cmap="gray", vmin=self.levels[0], vmax=self.levels[1],
                         extent=extent, interpolation="bilinear")
         if self.labels is not None:
-            picture = plane.cut(self.labels)
-            for object_id in self.ids:
-                self._mask(axes, plane, picture == object_id, object_id, "solid", FILL_ALPHA)
+            self._masks(axes, plane, plane.cut(self.labels))
         self._prompts(axes, plane)
         self._marks(axes, plane)
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
 
-    def _mask(self, axes: Any, plane: Plane, mask: np.ndarray, object_id: int, style: str, alpha: float) -> None:
-        if not mask.any():
-            return
-        (width, height), color = plane.size_mm, self.colors[object_id]
-        if alpha:
-            paint = np.zeros((*mask.shape, 4))
-            paint[mask] = (*color, alpha)
-            axes.imshow(paint, extent=(0, width, height, 0), interpolation="nearest")
-        rows, columns = mask.shape
-        across = (np.arange(-1, columns + 1) + 0.5) * width / columns
-        down = (np.arange(-1, rows + 1) + 0.5) * height / rows
-        axes.contour(across, down, np.pad(mask, 1).astype(float), levels=[0.5], colors=[tuple(color)], linewidths=1.6,
-                     linestyles=style)
+    def _masks(self, axes: Any, plane: Plane, picture: np.ndarray) -> None:
+        """All objects of a slice ``[row, column]``: one layer of translucent fill, then the outlines."""
+        width, height = plane.size_mm
+        paint = np.zeros((*picture.shape, 4))
+        for object_id in self.ids:
+            inside = picture == object_id
+            if inside.any():
+                paint[inside] = (*self.colors[object_id], FILL_ALPHA)
+                self._outline(axes, plane, inside, object_id, "solid")
+        axes.imshow(paint, extent=(0, width, height, 0), interpolation="nearest")
+
+    def _outline(self, axes: Any, plane: Plane, mask: np.ndarray, object_id: int, style: str) -> None:
+        """The border of a mask ``[row, column]`` that is not empty; its bounding box is all that matplotlib sees."""
+        (width, height), (rows, columns) = plane.size_mm, mask.shape
+        used = [np.flatnonzero(mask.any(axis=a)) for a in (1, 0)]
+        (top, bottom), (left, right) = ((u[0], u[-1] + 1) for u in used)
+        across = (np.arange(left - 1, right + 1) + 0.5) * width / columns
+        down = (np.arange(top - 1, bottom + 1) + 0.5) * height / rows
+        axes.contour(across, down, np.pad(mask[top:bottom, left:right], 1).astype(float), levels=[0.5],
+                     colors=[tuple(self.colors[object_id])], linewidths=1.6, linestyles=style, zorder=3)
 
     def _prompts(self, axes: Any, plane: Plane) -> None:
         for prompt in self.voxel:
@@ -164,7 +169,9 @@ class _Picture:
                     axes.plot(spots[near, 0], spots[near, 1], linestyle="none", marker="o", markersize=3.4, color=color,
                               markeredgewidth=0, alpha=0.9)
             elif prompt.kind == "mask" and prompt.grid == self.volume.grid:
-                self._mask(axes, plane, plane.cut(prompt.mask), prompt.object_id, "dotted", 0.0)
+                guess = plane.cut(prompt.mask)
+                if guess.any():
+                    self._outline(axes, plane, guess, prompt.object_id, "dotted")
 
     @staticmethod
     def _point(axes: Any, plane: Plane, prompt: Any) -> None:
