@@ -17,6 +17,7 @@ from torch import nn
 
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.networks.prompted import PromptedNetwork
+from promptzoo.prompts.encoders.maps import PROMPT_CHANNELS
 
 _SLOPE = 0.01
 
