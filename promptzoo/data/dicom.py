@@ -21,6 +21,10 @@ from promptzoo.data.dicom_frames import Frame, frames_of, pixels_of, stack
 NOT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "ANN", "DOC", "FID", "RWV")
 """Modalities of objects that lie beside images without being images."""
 
+NOT_DICOM = (".nii", ".gz", ".nrrd", ".mha", ".mhd", ".mgz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".json", ".csv",
+             ".txt", ".md", ".xml", ".html", ".pdf", ".zip", ".npz", ".npy", ".py", ".pt", ".db")
+"""Suffixes of files that are passed over when a folder is searched; files without a preamble are parsed by trial."""
+
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 """SOP class of tiled whole-slide microscopy."""
 
@@ -80,7 +84,8 @@ def find_series(path: str | Path) -> list[Series]:
     if not place.exists():
         raise NotFoundError(complain("DICOM file or folder", str(place), "an existing path", "Check the path"))
     files = [place] if place.is_file() else sorted(
-        f for f in place.rglob("*") if f.is_file() and not f.name.startswith(".") and f.name != "DICOMDIR")
+        f for f in place.rglob("*") if f.is_file() and not f.name.startswith(".") and f.name != "DICOMDIR"
+        and f.suffix.lower() not in NOT_DICOM)
     found: dict[str, list[Frame]] = {}
     skipped: set[str] = set()
     for file in files:

@@ -31,7 +31,7 @@ def read_nifti(path: Path, frame: int | None = None) -> tuple[np.ndarray, Grid, 
     nib = require("nibabel", "reading NIfTI")
     meta: dict[str, Any] = {}
     try:
-        image = nib.load(path)
+        image = nib.load(path, mmap=False)  # a mapped array would break when its file is written again
         raw = np.asanyarray(image.dataobj)
     except Exception as error:  # nibabel, gzip, zlib and numpy each raise their own
         raise ImageError(complain(f"cannot read {path.name} as NIfTI or MGH", f"{type(error).__name__}: {error}",

@@ -97,9 +97,9 @@ def write_png(path: Path, array: np.ndarray, colors: list[tuple[int, int, int]] 
                                   "Write .nii.gz, .seg.nrrd or .dcm instead"))
     rows = np.ascontiguousarray(array[:, :, 0].T)
     if rows.dtype == bool:
-        picture = Image.fromarray(rows.astype(np.uint8) * 255, mode="L")
+        picture = Image.fromarray(rows.astype(np.uint8) * 255)
     elif rows.max(initial=0) <= 255:
-        picture = Image.fromarray(rows.astype(np.uint8), mode="P")
+        picture = Image.fromarray(rows.astype(np.uint8))
         table = [(0, 0, 0)] + [colors[(n - 1) % len(colors)] if colors else (n, n, n) for n in range(1, 256)]
         picture.putpalette([c for entry in table for c in entry])
     elif rows.max() <= 65535:
