@@ -1,7 +1,5 @@
 """The MONAI Label app of promptzoo: serves every bundle of ``bundles/`` by what its metadata says."""
-import atexit
 import logging
-import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -34,7 +32,6 @@ class PromptLabel(MONAILabelApp):
     def __init__(self, app_dir, studies, conf):
         conf = conf or {}
         self.results = shims.result_folder()
-        atexit.register(shutil.rmtree, self.results, ignore_errors=True)
         self.service = PromptService(conf.get("bundles"), conf.get("engine", "auto"),
                                      int(conf.get("cache_mb", 512)) << 20)
         for bundle in self.service.bundles.values():

@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 import typer
 
+from promptzoo.cli.choice import weights_present
 from promptzoo.cli.common import existing, progress, say, say_error
 from promptzoo.cli.server.studies import Studies, prepare_studies
 from promptzoo.core.bundles import find_bundles
@@ -44,13 +45,12 @@ def serve(
     if host not in LOCAL:
         say(f"Warning: listening on {host} without a login: whoever reaches port {port} can read the studies.")
     folder = existing(bundles, "bundles folder") if bundles else bundles_dir()
-    names = [info.name for info in find_bundles(folder)]
-    if not names:
-        raise NotFoundError(complain("bundles", f"none in {folder}", "a folder with at least one bundle"))
-    prepared = _studies(studies)
+    if not any(weights_present(info) for info in find_bundles(folder)):
+        raise NotFoundError(complain("bundles with weights", f"none in {folder}", "a folder with at least one"))
+    prepared, example = _studies(studies)
     export_settings(app_dir, prepared.source, port, {
         "engine": engine, "bundles": str(folder.resolve()), "cache_mb": str(cache_mb), "preload": str(preload).lower()})
-    _run(host, port, log_level, prepared)
+    _run(host, port, log_level, prepared, example)
 
 
 def app_folder() -> Path:
@@ -80,22 +80,52 @@ def _check_port(host: str, port: int) -> None:
                                           )) from error
 
 
-def _studies(folder: Path | None) -> Studies:
-    """The folder of studies, prepared; a sample study where none is given."""
-    if folder is None:
-        from promptzoo.data.phantoms import write_sample_studies
-
-        folder = cache_dir("sample_studies")
-        if not any(folder.glob("*.nii.gz")):
-            say(f"No --studies: making a sample study in {folder}")
-            write_sample_studies(folder)
+def _studies(folder: Path | None) -> tuple[Studies, dict[str, Any]]:
+    """The folder of studies, prepared, and an example: image id, file, object and a voxel to click at."""
+    records = None if folder is not None else sample_studies()
     with progress("DICOM series") as report:
-        prepared = prepare_studies(folder, report)
+        prepared = prepare_studies(Path(records[0]["image"]).parent if records else folder, report)
     for uid, reason in prepared.skipped.items():
         say(f"Left out: DICOM series {uid}: {reason}")
     if not prepared.images:
         say_error(f"{folder} holds no image that can be served; upload one from 3D Slicer, or give another folder")
-    return prepared
+    if records:
+        name, click = next(iter(records[0]["clicks"].items()))
+        return prepared, {"image": records[0]["id"], "file": records[0]["image"], "object": name, "click": click}
+    image, file = next(iter(prepared.images.items()), ("IMAGE_ID", Path("IMAGE")))
+    return prepared, {"image": image, "file": str(file), "object": "its middle", "click": _middle(file)}
+
+
+def sample_studies() -> list[dict[str, Any]]:
+    """The records of the sample studies in the user cache, made if they are not there.
+
+    Returns:
+        As :func:`promptzoo.data.phantoms.write_sample_studies`.
+    """
+    listing = cache_dir("samples") / "records.json"
+    if listing.is_file():
+        records = json.loads(listing.read_text(encoding="utf-8"))
+        if all(Path(record["image"]).is_file() for record in records):
+            return records
+    from promptzoo.data.phantoms import write_sample_studies
+
+    folder = listing.with_name("studies")
+    say(f"No --studies: making sample studies in {folder}")
+    records = write_sample_studies(folder)
+    listing.write_text(json.dumps(records, indent=2), encoding="utf-8")
+    return records
+
+
+def _middle(path: Path) -> list[int]:
+    """The middle voxel of an image, as an example; the first if reading the image would take long."""
+    try:
+        if path.stat().st_size <= LARGEST_EXAMPLE_BYTES:
+            from promptzoo.data.io import read_image
+
+            return [n // 2 for n in read_image(path).grid.shape]
+    except (OSError, PromptZooError):
+        pass
+    return [0, 0, 0]
 
 
 def export_settings(app_dir: Path, studies: Path, port: int, conf: dict[str, str]) -> None:
@@ -113,16 +143,16 @@ def export_settings(app_dir: Path, studies: Path, port: int, conf: dict[str, str
     os.environ.setdefault("MONAI_LABEL_SESSION_PATH", str(cache_dir("sessions")))
 
 
-def next_steps(url: str, prepared: Studies, models: list[str]) -> str:
+def next_steps(url: str, prepared: Studies, models: list[str], example: dict[str, Any]) -> str:
     """What a person can do now.
 
     Args:
         url: of the server.
         prepared: the studies.
         models: names of the click models, the preselected one first.
+        example: ``image`` (id), ``file``, ``object`` and ``click`` (voxel).
     """
-    image, path = next(iter(prepared.images.items()), ("IMAGE_ID", Path("IMAGE")))
-    model, click = (models or ["auto"])[0], _example_click(path)
+    model, click = (models or ["auto"])[0], example["click"]
     return f"""
 promptzoo serves {len(prepared.images)} images of {prepared.source} at {url}
 Not a medical device: a person must check every mask.
@@ -130,33 +160,22 @@ Not a medical device: a person must check every mask.
 3D Slicer (extension MONAILabel): module MONAI Label, server {url}, Next Sample.
     SmartEdit: choose {model}, then click or place a ROI. Scribbles: choose {model}_scribbles, then paint.
 OHIF: {url}/ohif/ shows studies of a DICOMweb server only; those of a folder not yet.
-curl, one click at voxel {click} (--form file=@FILE instead of image=ID sends an image of yours):
-    curl -X POST '{url}/infer/{model}?image={image}&output=image' -o mask.nii.gz \\
-        --form 'params={json.dumps({"foreground": [click], "result_extension": ".nii.gz"})}'
+curl, one click on {example["image"]} ({example["object"]}); -F file=@FILE instead of image=ID sends an image of yours:
+    curl '{url}/infer/{model}?image={example["image"]}&output=image' -o mask.nii.gz \\
+        -F 'params={json.dumps({"foreground": [click], "result_extension": ".nii.gz"})}'
 The same on the command line, without the server:
-    promptzoo segment {path} --bundle {model} --point {",".join(map(str, click))} --png overlay.png
+    promptzoo segment {example["file"]} --bundle {model} --point {",".join(map(str, click))} --png overlay.png
 Models: {url}/info/   Images: {url}/datastore/?output=all   All routes: {url}/   Stop: Ctrl+C
 """
 
 
-def _example_click(path: Path) -> list[int]:
-    """The middle of an image, as an example; the origin if reading it would take long."""
-    try:
-        if path.stat().st_size <= LARGEST_EXAMPLE_BYTES:
-            from promptzoo.data.io import read_image
-
-            return [n // 2 for n in read_image(path).grid.shape]
-    except (OSError, PromptZooError):
-        pass
-    return [0, 0, 0]
-
-
-def _run(host: str, port: int, log_level: str, prepared: Studies) -> None:
+def _run(host: str, port: int, log_level: str, prepared: Studies, example: dict[str, Any]) -> None:
     """Start MONAI Label's application and stay until it is stopped."""
     from promptzoo.core.autoload import mend_imports
 
     mend_imports()  # before the first import of MONAI Label
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("timeloop").addFilter(lambda record: record.levelno >= logging.WARNING)
     say("Starting; this takes about ten seconds.")
     import uvicorn
     from monailabel.app import app
@@ -171,9 +190,12 @@ def _run(host: str, port: int, log_level: str, prepared: Studies) -> None:
 
                 models = [name for name, task in app_instance().info()["models"].items() if task["type"] == "deepgrow"]
                 shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-                say(next_steps(f"http://{shown}:{port}", prepared, models))
+                say(next_steps(f"http://{shown}:{port}", prepared, models, example))
 
     server = Server(uvicorn.Config(app, host=host, port=port, log_level=log_level, log_config=None))
-    server.run()
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        say("Stopped.")
     if not server.started:
         raise PromptZooError(complain("server", "it stopped while starting", "a start", "The lines above say why"))

@@ -44,7 +44,10 @@ def declare_operators() -> bool:
     torch = importlib.import_module("torch")
     if torch.version.cuda is not None:
         return False
-    library = torch.library.Library("torchvision", "DEF")
+    try:
+        library = torch.library.Library("torchvision", "DEF")
+    except RuntimeError:  # somebody else declared them
+        return False
     for schema in SCHEMAS:
         library.define(schema)
     _library.append(library)

@@ -18,13 +18,13 @@ class PromptInferTask(InferTask):
         results: folder for result files.
     """
 
-    def __init__(self, service, type, bundle=None, results=""):
+    def __init__(self, service, type, bundle=None, results=Path(".")):
         labels = bundle.label.get("labels") if bundle else None
         kinds = bundle.prompts if bundle else {kind for b in service.bundles.values() for kind in b.prompts}
         super().__init__(type, list(labels or ["object"]), bundle.dimensions if bundle else 3,
                          bundle.description if bundle else "Chooses the bundle by image and prompts",
                          {"text_prompt": ""} if "text" in kinds else None)
-        self.service, self.bundle, self.results = service, bundle, Path(results)
+        self.service, self.bundle, self.results = service, bundle, results
         self.form = Form(str(type), dict(enumerate(self.labels, 1)), frozenset(kinds))
 
     def is_valid(self):

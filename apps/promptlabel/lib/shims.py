@@ -7,8 +7,8 @@ beside a CPU build of torch.
 import json
 import os
 import sys
-import tempfile
 from functools import wraps
+from pathlib import Path
 
 import torch
 from monailabel.config import settings
@@ -21,6 +21,7 @@ from monailabel.utils.async_tasks.task import AsyncTask
 
 from promptzoo.cli.server import problems
 from promptzoo.core.errors import ImageError, NotFoundError, PromptError, complain
+from promptzoo.core.locations import cache_dir
 
 DEFAULTS = {
     "MONAI_LABEL_AUTO_UPDATE_SCORING": False,  # every start, next sample and training forks a process that scores all
@@ -78,10 +79,10 @@ def infer_requests_are_checked() -> None:
     infer_endpoint.run_inference = run_inference
 
 
-def result_folder() -> str:
+def result_folder() -> Path:
     """A folder of our own for results: MONAILabelClient stores an answer under the name of the server's temporary file,
     by default in the same folder, and the server deletes that file once it is sent."""
-    return tempfile.mkdtemp(prefix="promptzoo-results-")
+    return cache_dir("results")
 
 
 class BatchInfer(BatchInferTask):
