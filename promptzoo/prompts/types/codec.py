@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from dataclasses import fields
 from pathlib import Path
@@ -54,11 +55,16 @@ def _decode(entry: Any) -> Any:
         try:
             grid = Grid(tuple(body["shape"]), np.asarray(body["affine"], dtype=float))
             raw = zlib.decompress(base64.b64decode(body["bits"], validate=True))
-            bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=int(np.prod(grid.shape)))
+            count = math.prod(grid.shape)
+            if len(raw) != -(-count // 8):
+                raise ValueError(f"{len(raw)} bytes for {count} voxels")
+            bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=count)
             return parts.MaskPrompt(bits.reshape(grid.shape), grid, body.get("object_id", 1))
         except (KeyError, TypeError, zlib.error, ValueError) as error:
             raise PromptError(complain("mask prompt cannot be decoded", str(error),
                                        "shape, affine and base64 zlib bits")) from error
+    if not isinstance(body.get("positive", True), bool):
+        raise PromptError(complain(f"sign of a {entry['kind']} prompt", body["positive"], "true or false"))
     try:
         return _TYPES[entry["kind"]](**body)
     except TypeError as error:

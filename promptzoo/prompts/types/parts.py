@@ -72,10 +72,15 @@ class ObjectInfo:
 
     def __post_init__(self) -> None:
         _check_common(self.object_id)
+        if not isinstance(self.name, str):
+            raise PromptError(complain("object name", self.name, "a text"))
         if self.color is not None:
-            color = tuple(int(c) for c in self.color)
+            try:
+                color = tuple(int(c) for c in self.color)
+            except (TypeError, ValueError):
+                color = ()
             if len(color) != 3 or min(color) < 0 or max(color) > 255:
-                raise PromptError(complain("object colour", list(self.color), "three integers from 0 to 255"))
+                raise PromptError(complain("object colour", self.color, "three integers from 0 to 255"))
             object.__setattr__(self, "color", color)
 
 
@@ -127,7 +132,10 @@ class Box:
         object.__setattr__(self, "low", _vector(self.low, "box lower corner"))
         object.__setattr__(self, "high", _vector(self.high, "box upper corner"))
         _check_common(self.object_id, self.space)
-        axes = np.array(self.axes, dtype=np.float64)
+        try:
+            axes = np.array(self.axes, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise PromptError(complain("box axes are not numeric", self.axes, "three columns of numbers")) from None
         if axes.shape != (3, 3) or not np.isfinite(axes).all() or abs(np.linalg.det(axes)) < 1e-9:
             raise PromptError(complain("box axes", np.asarray(self.axes).tolist(), "three independent columns"))
         if self.space == "voxel" and not np.array_equal(axes, np.eye(3)):

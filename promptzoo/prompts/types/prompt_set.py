@@ -137,9 +137,10 @@ class PromptSet:
                 continue
             if not inside:
                 worst = points[int(np.argmin(grid.inside(points, 0.5)))]
+                shown = (np.round(worst, 2) + 0.0).tolist()
                 raise PromptError(complain(
                     f"{prompt.kind} outside the image by more than half a voxel",
-                    f"voxel {np.round(worst, 2).tolist()} (world {np.round(grid.to_world(worst), 1).tolist()} mm)",
+                    f"voxel {shown} (world {np.round(grid.to_world(worst), 1).tolist()} mm)",
                     f"voxels 0 … {[n - 1 for n in grid.shape]}", "Check the orientation and the space of the prompt"))
             if isinstance(prompt, Lasso) and np.ptp(prompt.points, axis=0).min() > 0.51:
                 raise PromptError(complain("lasso not on one slice", np.ptp(prompt.points, axis=0).round(2).tolist(),
