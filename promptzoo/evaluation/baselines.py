@@ -73,8 +73,7 @@ class RandomWalker(Peer):
     """Random walker with the clicks as seeds.
 
     Background seeds: negative clicks, everything outside the box, and the frame of the window (unless a positive seed
-    touches it). The middle of a box (``CORE_FRAC``) is a seed of the object. The last answer is not used: the method is
-    solved anew from all seeds.
+    touches it). The middle of a box (``CORE_FRAC``) is a seed of the object.
     """
 
     name = "random-walker"
@@ -133,7 +132,7 @@ class GraphCut(Peer):
             object seed.
 
     Everything outside the box, and the frame of the window, is background. Parts that hold no positive seed are
-    dropped. The last answer is not used.
+    dropped.
     """
 
     name = "graph-cut"

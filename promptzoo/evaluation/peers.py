@@ -14,6 +14,11 @@ from promptzoo.core.volume import Volume
 from promptzoo.prompts.types import PromptSet
 
 
+BOX_SLACK_3D = 0.15
+"""The box of a middle slice need not hold the other slices: in a volume an object may reach this fraction of the box's
+sides beyond it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Seeds:
     """Prompts of one object in voxel indices of the image.
@@ -21,16 +26,14 @@ class Seeds:
     Args:
         positive, negative: ``[n, 3]`` int; clicks and painted scribble voxels, clipped to the image.
         box: ``(low, high)`` half-open integer bounds, the hull of all boxes, or None.
-        previous: bool mask ``[i, j, k]`` of the last answer, or None.
     """
 
     positive: np.ndarray
     negative: np.ndarray
     box: tuple[np.ndarray, np.ndarray] | None
-    previous: np.ndarray | None
 
     @classmethod
-    def of(cls, prompts: PromptSet, object_id: int, grid: Grid, previous: Prediction | None) -> "Seeds":
+    def of(cls, prompts: PromptSet, object_id: int, grid: Grid) -> "Seeds":
         """Collect the spatial prompts of one object; other kinds are not used."""
         local = prompts.for_object(object_id).to_voxel(grid)
         top = np.asarray(grid.shape) - 1
@@ -47,10 +50,7 @@ class Seeds:
             low = np.clip(np.round(np.min([b.low for b in boxes], axis=0)), 0, top).astype(int)
             high = np.clip(np.round(np.max([b.high for b in boxes], axis=0)), low + 1, top + 1).astype(int)
             box = (low, high)
-        last = None
-        if previous is not None and any(o.object_id == object_id for o in previous.objects):
-            last = previous[object_id].mask
-        return cls(arrays[0], arrays[1], box, last)
+        return cls(arrays[0], arrays[1], box)
 
 
 class Peer:
@@ -66,12 +66,12 @@ class Peer:
         return volume
 
     def decode(self, state: Volume, prompts: PromptSet, previous: Prediction | None = None) -> Prediction:
-        """Answer each object of ``prompts`` on its own; see the class for how its last mask is used."""
+        """Answer each object of ``prompts`` on its own, from all its prompts; ``previous`` is not used."""
         start = time.perf_counter()
         prompts.check_on(state.grid, self.prompt_kinds)
         objects = []
         for info in prompts.objects:
-            seeds = Seeds.of(prompts, info.object_id, state.grid, previous)
+            seeds = Seeds.of(prompts, info.object_id, state.grid)
             offset, probability = self.solve(state, seeds)
             objects.append(ObjectPrediction(info.object_id, state.grid, tuple(int(o) for o in offset),
                                             np.ascontiguousarray(probability, dtype=np.float32)))
@@ -90,8 +90,7 @@ class Window:
         low, high: half-open bounds in the image.
         image: ``[a, b]`` (one slice) or ``[a, b, c]``, scaled to [0, 1] between the crop's 1st and 99th percentile.
         positive, negative: seed masks of that shape; each click is a small disk or ball.
-        inside: mask of the box, or None without one.
-        previous: the last answer, or None.
+        inside: mask of the box (in a volume ``BOX_SLACK_3D`` wider), or None without one.
     """
 
     low: np.ndarray
@@ -100,7 +99,6 @@ class Window:
     positive: np.ndarray
     negative: np.ndarray
     inside: np.ndarray | None
-    previous: np.ndarray | None
 
     @classmethod
     def around(cls, volume: Volume, seeds: Seeds, side_2d: int = 112, side_3d: int = 48,
@@ -146,11 +144,13 @@ class Window:
         inside = None
         if seeds.box is not None:
             inside = np.zeros(small, dtype=bool)
-            a = np.floor((seeds.box[0] - low)[keep] * scale).astype(int)
-            b = np.maximum(a + 1, np.ceil((seeds.box[1] - low)[keep] * scale).astype(int))
+            slack = 0 if len(sides) == 2 else np.round(BOX_SLACK_3D * (seeds.box[1] - seeds.box[0]))
+            first = np.clip(seeds.box[0] - low - slack, 0, high - low - 1)[keep]
+            last = np.clip(seeds.box[1] - low + slack, 1, high - low)[keep]
+            a = np.floor(first * scale).astype(int)
+            b = np.maximum(a + 1, np.ceil(last * scale).astype(int))
             inside[tuple(slice(s, e) for s, e in zip(a, b))] = True
-        last = None if seeds.previous is None else shrink(seeds.previous, 1) >= 0.5
-        return cls(low, high, image, plant(seeds.positive), plant(seeds.negative), inside, last)
+        return cls(low, high, image, plant(seeds.positive), plant(seeds.negative), inside)
 
     def frame(self) -> np.ndarray:
         """The outermost voxels of the window, as a mask."""
