@@ -255,8 +255,8 @@ def encoder_to_onnx(request: Request) -> bytes:
     network = copy.deepcopy(request.module).cpu().eval()
     call = probe_encoder(network, as_tensors(request.example))
     encoder = FlatEncoder(network.get_submodule(encoder_name(network))).eval()
-    utils.add_casts_around_norms(encoder)
     with tempfile.TemporaryDirectory() as folder, quiet_exporter():
+        utils.add_casts_around_norms(encoder)
         path = Path(folder, "encoder.onnx")
         utils.convert_to_onnx(
             encoder, {"image": call.image}, filename=str(path), input_names=["image"],

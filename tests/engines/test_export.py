@@ -68,12 +68,13 @@ def test_torch(nets, tmp_path):
         torch.testing.assert_close(program(image)[0], module(image)[0], atol=1e-5, rtol=1e-4)
 
 
-def test_tensorrt_writes_the_encoder(nets, tmp_path):
+def test_tensorrt_writes_the_encoder(nets, tmp_path, capsys):
     needs_onnx()
     import onnxruntime
 
     module, example = nets[2]
     note = export_bundle_module(module, example, tmp_path, "tensorrt", "fp16")
+    assert capsys.readouterr().out == "", "stdout belongs to the commands that print JSON"
     check(note, tmp_path, "tensorrt", ["image_encoder.onnx"])
     session = onnxruntime.InferenceSession(str(tmp_path / "image_encoder.onnx"), providers=["CPUExecutionProvider"])
     image = torch.randn(3, 3, 16, 20)
