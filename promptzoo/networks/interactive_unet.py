@@ -45,9 +45,9 @@ class SeedCorrelation(nn.Module):
         self.mix = _conv(spatial_dims, 2 * groups, channels, 1)
 
     def forward(self, feature: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
-        """Feature ``[B, C, *S / stride]`` and seed maps ``[B, 2, *S]`` (positive, negative) to a feature of the same shape."""
+        """Feature ``[B, C, *S / stride]``, seeds ``[B, 2, *S]`` (positive, negative) to a feature of the same shape."""
         pool = F.max_pool2d if feature.dim() == 4 else F.max_pool3d
-        weight = pool(seeds, self.stride, self.stride).flatten(2).to(feature.dtype)
+        weight = pool(seeds, self.stride, self.stride, ceil_mode=True).flatten(2).to(feature.dtype)
         flat = feature.flatten(2)
         grouped = F.normalize(flat.unflatten(1, (self.groups, -1)), dim=2, eps=1e-3)
         mean = torch.matmul(flat, weight.transpose(1, 2)) / (weight.sum(2).unsqueeze(1) + 1e-3)

@@ -132,6 +132,8 @@ class PromptNNUNet(PromptedNetwork):
         convolution whose kernel repeats a 1 x 1 kernel is that kernel before nearest-neighbour upsampling, and a
         kernel given to both of two concatenated maps acts on their sum, as in the other decoder.
         """
+        if "image_encoder.stem.weight" not in source:  # no such network: its names are ours or strange
+            return dict(source)
         state = {name: value for name, value in source.items() if not name.startswith(("decoder.", "reduce."))}
         for name, value in source.items():
             part, _, rest = name.partition(".")

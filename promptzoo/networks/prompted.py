@@ -28,8 +28,8 @@ class PromptedNetwork(nn.Module):
 
         Args:
             image: ``[B, 1, H, W]`` or ``[B, 1, D, H, W]`` intensities in [-1, 1].
-            prompts: ``[B, len(PROMPT_CHANNELS) + prior_channels, *S]`` prompt maps; without the prior channels, no prior is known; None
-                for no prompt at all.
+            prompts: ``[B, len(PROMPT_CHANNELS) + prior_channels, *S]`` prompt maps; without the prior channels, no
+                prior is known; None for no prompt at all.
             with_quality: return the estimated Dice too; training goes this way, so that data-parallel wrappers see it.
 
         Returns:
