@@ -192,8 +192,8 @@ class ZoomSegmenter:
                 prior = last.probability if window == last.window else resample_look(last, window)
             elif prompts.prior is not None:
                 prior = window.sample(prompts.prior)
-            maps = prompt_maps(prompts.in_window(window, prior), window.shape)
-            parts = [normalise(window.sample(image))[None], maps]
+            view = normalise(window.sample(image))
+            parts = [view[None], prompt_maps(prompts.in_window(window, prior), view)]
             fused.append(np.concatenate(parts + [prompts.context_in(window, self.priors)] if self.priors else parts))
         logits, quality = self.network(np.stack(fused))
         history = () if last is None else last.history

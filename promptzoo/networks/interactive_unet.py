@@ -17,54 +17,12 @@ from torch import nn
 
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.networks.prompted import PromptedNetwork
-from promptzoo.prompts.encoders.maps import PROMPT_CHANNELS
 
 _SLOPE = 0.01
 
 
 def _conv(dims: int, *args: int, **options: object) -> nn.Module:
     return (nn.Conv2d if dims == 2 else nn.Conv3d)(*args, **options)  # type: ignore[arg-type]
-
-
-class SeedCorrelation(nn.Module):
-    """Adds to a feature how much each place resembles the prompted places.
-
-    The mean feature under the positive and under the negative prompts is compared with every place by cosine
-    similarity within groups of channels; comparing far-away places is a product that convolutions learn slowly.
-
-    Args:
-        spatial_dims: 2 or 3.
-        channels: features; a multiple of ``groups``.
-        stride: of the feature against the prompt maps.
-        groups: channel groups compared on their own.
-    """
-
-    def __init__(self, spatial_dims: int, channels: int, stride: int, groups: int = 8) -> None:
-        super().__init__()
-        self.stride, self.groups = stride, groups
-        self.mix = _conv(spatial_dims, 2 * groups, channels, 1)
-
-    def forward(self, feature: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
-        """Feature ``[B, C, *S / stride]``, seeds ``[B, 2, *S]`` (positive, negative) to a feature of the same shape."""
-        pool = F.max_pool2d if feature.dim() == 4 else F.max_pool3d
-        weight = pool(seeds, self.stride, self.stride, ceil_mode=True).flatten(2).to(feature.dtype)
-        flat = feature.flatten(2)
-        grouped = F.normalize(flat.unflatten(1, (self.groups, -1)), dim=2, eps=1e-3)
-        mean = torch.matmul(flat, weight.transpose(1, 2)) / (weight.sum(2).unsqueeze(1) + 1e-3)
-        mean = F.normalize(mean.unflatten(1, (self.groups, -1)), dim=2, eps=1e-3)
-        alike = torch.matmul(mean.transpose(2, 3), grouped).transpose(1, 2).flatten(1, 2)
-        return feature + self.mix(alike.unflatten(2, feature.shape[2:]))
-
-
-def seed_maps(fused: torch.Tensor) -> torch.Tensor:
-    """Where the prompts say yes and no: ``[B, 2, *S]`` in [0, 1] from the fused input ``[B, 1 + P, *S]``.
-
-    Clicks, strokes and the inside of lassos and of the ellipsoid in a box say yes; negative clicks and strokes say no.
-    """
-    at = {name: fused[:, 1 + n:2 + n] for n, name in enumerate(PROMPT_CHANNELS)}
-    yes = torch.maximum(torch.maximum(at["point+"], at["scribble+"]),
-                        torch.maximum(at["lasso"], 0.5 * at["box_shape"]).clamp(min=0))
-    return torch.cat([yes, torch.maximum(at["point-"], at["scribble-"])], 1)
 
 
 class FusedEncoder(nn.Module):
@@ -74,11 +32,9 @@ class FusedEncoder(nn.Module):
         spatial_dims: 2 or 3.
         in_channels: channels of the fused input.
         channels: features per level; level ``n`` works at ``1 / 2 ** (n + 1)`` of the resolution.
-        correlated_levels: how many of the first levels see :class:`SeedCorrelation`; the input must then be fused.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int],
-                 correlated_levels: int = 0) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int]) -> None:
         super().__init__()
         norm = ("group", {"num_groups": 8})
         self.stem = _conv(spatial_dims, in_channels, channels[0], 4, stride=2, padding=1)
@@ -87,17 +43,12 @@ class FusedEncoder(nn.Module):
             UnetResBlock(spatial_dims, before[n], width, 3, 1 if n == 0 else 2, norm)
             for n, width in enumerate(channels))
         self.middle = UnetResBlock(spatial_dims, channels[-1], channels[-1], 3, 1, norm)
-        self.correlation = nn.ModuleList(
-            SeedCorrelation(spatial_dims, channels[n], 2 ** (n + 1)) for n in range(correlated_levels))
 
     def forward(self, fused: torch.Tensor) -> list[torch.Tensor]:
         """``[B, C, *S]`` to one tensor per level ``[B, channels[n], *S / 2 ** (n + 1)]``."""
         features, value = [], self.stem(fused)
-        seeds = seed_maps(fused) if len(self.correlation) else None
-        for n, level in enumerate(self.levels):
+        for level in self.levels:
             value = level(value)
-            if n < len(self.correlation):
-                value = self.correlation[n](value, seeds)
             features.append(value)
         features[-1] = self.middle(features[-1])
         return features
@@ -159,7 +110,6 @@ class InteractiveUNet(PromptedNetwork):
         channels: features per level, multiples of 8; the input's sides must be even, best multiples of
             ``2 ** len(channels)``.
         full_channels: features of the full-resolution skip.
-        correlated_levels: how many of the first levels compare every place with the prompted ones.
         prompt_attention: gate the skip connections by the prompt maps (PE-MED).
         prior_channels: additional dense context channels (Khor et al.), 0 for none.
 
@@ -168,14 +118,14 @@ class InteractiveUNet(PromptedNetwork):
     """
 
     def __init__(self, spatial_dims: int = 2, channels: Sequence[int] = (24, 48, 80, 128, 160), full_channels: int = 8,
-                 correlated_levels: int = 3, prompt_attention: bool = False, prior_channels: int = 0) -> None:
+                 prompt_attention: bool = False, prior_channels: int = 0) -> None:
         super().__init__(prior_channels)
         if spatial_dims not in (2, 3) or len(channels) < 2 or any(c % 8 for c in channels):
             raise BundleError(complain("InteractiveUNet sizes", [spatial_dims, list(channels)],
                                        "2 or 3 dimensions; at least two levels of a multiple of 8 channels"))
         self.spatial_dims, self.channels = spatial_dims, tuple(channels)
         fused, norm = 1 + self.prompt_channels, ("group", {"num_groups": 8})
-        self.image_encoder = FusedEncoder(spatial_dims, fused, channels, correlated_levels)
+        self.image_encoder = FusedEncoder(spatial_dims, fused, channels)
         self.full = nn.Sequential(_conv(spatial_dims, fused, full_channels, 3, padding=1), nn.LeakyReLU(_SLOPE))
         self.reduce = nn.ModuleList(_conv(spatial_dims, channels[n + 1], channels[n], 1)
                                     for n in range(len(channels) - 1))

@@ -22,17 +22,19 @@ class ProceduralDataset(Dataset):
         size: side of the window in pixels or voxels; several sizes are used one after the other in equal parts of the
             dataset, small windows first to see many of them, the real size last.
         seed: seed of the dataset; different seeds share no scene.
+        easy_share: the first part of the dataset over which the difficulty of the images rises from 0 to 1.
 
     Raises:
         PromptZooError: for unusable sizes.
     """
 
     def __init__(self, spatial_dims: int, length: int, targets_per_scene: int = 4,
-                 size: int | Sequence[int] = 128, seed: int = 0) -> None:
+                 size: int | Sequence[int] = 128, seed: int = 0, easy_share: float = 0.0) -> None:
         if spatial_dims not in (2, 3) or length < 1 or targets_per_scene < 1:
             raise PromptZooError(complain("procedural dataset", [spatial_dims, length, targets_per_scene],
                                           "2 or 3 dimensions, at least one scene and one target"))
         self.spatial_dims, self.length, self.targets, self.seed = spatial_dims, length, targets_per_scene, seed
+        self.easy_share = easy_share
         self.sizes = (size,) if isinstance(size, int) else tuple(size)
         self._sources: dict[int, Procedural2D | Procedural3D] = {}
 
@@ -50,9 +52,10 @@ class ProceduralDataset(Dataset):
         size = self.sizes[index * len(self.sizes) // self.length]
         if size not in self._sources:  # built in the worker that uses it
             self._sources[size] = (Procedural2D if self.spatial_dims == 2 else Procedural3D)(size, seed=self.seed)
+        difficulty = min(1.0, index / (self.easy_share * self.length)) if self.easy_share else 1.0
         rng, found = generator(self.seed, index), []
         while len(found) < self.targets:
-            found += self._sources[size].sample(rng, self.targets - len(found))
+            found += self._sources[size].sample(rng, self.targets - len(found), difficulty)
         images = np.stack([image for image, _ in found[:self.targets]])[:, None]
         labels = np.stack([mask for _, mask in found[:self.targets]])[:, None]
         return {"image": torch.from_numpy(images.astype(np.float32)), "label": torch.from_numpy(labels)}

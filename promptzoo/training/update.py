@@ -44,6 +44,7 @@ class InteractiveUpdate:
         """Train on a batch of windows; returns image, label, pred (logits of the last interaction) and losses."""
         rng = generator(self.seed, int(engine.state.iteration))
         image = batchdata["image"].to(engine.state.device, dtype=torch.float32)
+        windows = batchdata["image"].cpu().numpy()[:, 0]
         truth = batchdata["label"].cpu().numpy().astype(bool)[:, 0]
         label = batchdata["label"].to(engine.state.device, dtype=torch.float32)
         layout = torch.channels_last if image.dim() == 4 else torch.channels_last_3d
@@ -54,7 +55,7 @@ class InteractiveUpdate:
         consistent = bool(getattr(engine.loss_function, "consistency_weight", 0.0))
         before, logits, memory = None, None, {}
         for _ in range(1 + int(rng.choice(len(self.rounds), p=self.rounds))):
-            maps = np.stack([prompt_maps(s.prompts(), mask.shape) for s, mask in zip(sessions, truth)])
+            maps = np.stack([prompt_maps(s.prompts(), window) for s, window in zip(sessions, windows)])
             maps = maps if priors is None else np.concatenate([maps, priors], 1)
             drawn = torch.from_numpy(maps).to(image.device).contiguous(memory_format=layout)
             with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):

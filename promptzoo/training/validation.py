@@ -37,6 +37,7 @@ class InteractiveEvaluation:
         """Evaluate a batch of windows; ``pred`` holds the final masks ``[B, 1, *S]``, ``dice_per_round`` the curve."""
         rng = generator(self.seed, int(engine.state.iteration))
         image = batchdata["image"].to(engine.state.device, dtype=torch.float32)
+        windows = batchdata["image"].cpu().numpy()[:, 0]
         truth = batchdata["label"].cpu().numpy().astype(bool)[:, 0]
         label = batchdata["label"].to(engine.state.device, dtype=torch.float32)
         sessions, curve, estimates = [self.annotator.start(mask, rng) for mask in truth], [], []
@@ -44,7 +45,7 @@ class InteractiveEvaluation:
         engine.network.eval()
         with torch.inference_mode():
             for _ in range(1 + self.clicks):
-                maps = np.stack([prompt_maps(s.prompts(), mask.shape) for s, mask in zip(sessions, truth)])
+                maps = np.stack([prompt_maps(s.prompts(), window) for s, window in zip(sessions, windows)])
                 maps = maps if priors is None else np.concatenate([maps, priors], 1)
                 drawn = torch.from_numpy(maps).to(image.device)
                 with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):

@@ -29,8 +29,8 @@ class Procedural2D:
         _check_size(size)
         self.size, self.bank = size, FieldBank(size, seed)
 
-    def sample(self, rng: np.random.Generator, n_targets: int = 4) -> list[Sample]:
-        """One scene and up to ``n_targets`` different targets in it.
+    def sample(self, rng: np.random.Generator, n_targets: int = 4, difficulty: float = 1.0) -> list[Sample]:
+        """One scene and up to ``n_targets`` different targets in it; for ``difficulty`` see :func:`render`.
 
         Returns:
             Pairs of image ``[H, W]`` float32 in [-1, 1] and mask ``[H, W]`` bool; at least one.
@@ -38,7 +38,7 @@ class Procedural2D:
         Raises:
             ValueError: for fewer than one target.
         """
-        return _sample(lambda: scene(self.bank, rng), self.bank.texture, self.bank.smooth, rng, n_targets)
+        return _sample(lambda: scene(self.bank, rng), self.bank.texture, self.bank.smooth, rng, n_targets, difficulty)
 
 
 class Procedural3D:
@@ -48,10 +48,10 @@ class Procedural3D:
         _check_size(size)
         self.size, self.seed, self.painter = size, seed, Painter3D(size)
 
-    def sample(self, rng: np.random.Generator, n_targets: int = 4) -> list[Sample]:
+    def sample(self, rng: np.random.Generator, n_targets: int = 4, difficulty: float = 1.0) -> list[Sample]:
         """Like :meth:`Procedural2D.sample`, with arrays ``[D, H, W]``."""
         fields = self.painter.fields
-        return _sample(lambda: scene3d(self.painter, rng), fields.texture, fields.smooth, rng, n_targets)
+        return _sample(lambda: scene3d(self.painter, rng), fields.texture, fields.smooth, rng, n_targets, difficulty)
 
 
 def _check_size(size: int) -> None:
@@ -60,7 +60,7 @@ def _check_size(size: int) -> None:
 
 
 def _sample(make: Callable[[], LabelMap], texture: Callable, smooth: Callable, rng: np.random.Generator,
-            n_targets: int) -> list[Sample]:
+            n_targets: int, difficulty: float) -> list[Sample]:
     if n_targets < 1:
         raise ValueError(f"number of targets: got {n_targets}; allowed: at least 1.")
     found: list[Sample] = []
@@ -71,7 +71,7 @@ def _sample(make: Callable[[], LabelMap], texture: Callable, smooth: Callable, r
             if mask is None or any(np.array_equal(mask, other) for _, other in found):
                 continue
             if image is None or rng.random() < 0.2:
-                image = render(world, texture, smooth, rng)
+                image = render(world, texture, smooth, rng, difficulty)
             if visible(image, mask, rng):
                 found.append((image, mask))
             if len(found) == n_targets:

@@ -11,36 +11,44 @@ from promptzoo.data.synthesis.scenes2d import LabelMap
 Field = Callable[[np.random.Generator], np.ndarray]
 
 
-def render(scene: LabelMap, texture: Field, smooth: Field, rng: np.random.Generator) -> np.ndarray:
+def render(scene: LabelMap, texture: Field, smooth: Field, rng: np.random.Generator,
+           difficulty: float = 1.0) -> np.ndarray:
     """Draw an image of a label map.
 
     Args:
         scene: the label map ``[*S]``.
         texture, smooth: random fields of the same shape.
         rng: generator of all draws.
+        difficulty: 0 draws flat, well separated regions, 1 the full variety; training begins with easy images, because
+            a network that sees hard ones first learns the prompts' shapes and ignores the image.
 
     Returns:
         ``[*S]`` float32 in [-1, 1].
     """
-    image = _regions(scene, texture, smooth, rng)
-    image = _structures(image, scene, rng)
-    image = _acquisition(image, smooth, rng)
+    image = _regions(scene, texture, smooth, rng, difficulty)
+    if rng.random() < difficulty:
+        image = _structures(image, scene, rng)
+    image = _acquisition(image, smooth, rng, difficulty)
     return display(image, rng)
 
 
-def _regions(scene: LabelMap, texture: Field, smooth: Field, rng: np.random.Generator) -> np.ndarray:
+def _regions(scene: LabelMap, texture: Field, smooth: Field, rng: np.random.Generator,
+             difficulty: float) -> np.ndarray:
     count, labels = scene.count, scene.labels
     mean = rng.random(count)
-    if rng.random() < 0.6:  # few grey values, so that neighbours look alike
+    easy = rng.random() >= difficulty
+    if easy:
+        mean = rng.permutation(count) / max(1, count - 1)
+    elif rng.random() < 0.6:  # few grey values, so that neighbours look alike
         palette = rng.random(int(rng.integers(2, 7)))
         mean = palette[rng.integers(0, len(palette), count)] + rng.normal(0, rng.uniform(0.01, 0.09), count)
-    if rng.random() < 0.5:
+    if not easy and rng.random() < 0.5:
         mean = 0.5 + (mean - 0.5) * rng.uniform(0.25, 1)
     for child, parent in scene.parents.items():
-        if rng.random() < 0.6:
+        if not easy and rng.random() < 0.6:
             mean[child] = mean[parent] + rng.normal(0, 0.18)
     amplitude = float(rng.choice([0, 0.02, 0.05, 0.1, 0.2])) * np.exp(rng.normal(0, 0.7, count)) * (
-        rng.random(count) < 0.8)
+        rng.random(count) < 0.8) * difficulty
     which = rng.integers(0, 3, count)
     for name, group in scene.alike.items():
         mean[name], amplitude[name], which[name] = mean[group] + rng.normal(0, 0.03), amplitude[group], which[group]
@@ -53,7 +61,7 @@ def _regions(scene: LabelMap, texture: Field, smooth: Field, rng: np.random.Gene
         for kind in range(3):
             chosen = texture(rng)
             image = image + np.where(kinds == kind, strength * chosen, 0)
-    if rng.random() < 0.35:  # shading inside each region
+    if rng.random() < 0.35 * difficulty:  # shading inside each region
         for axis in range(labels.ndim):
             ramp = np.linspace(-0.5, 0.5, labels.shape[axis], dtype=np.float32)
             slope = rng.normal(0, 0.15, count).astype(np.float32)[labels]
@@ -83,9 +91,9 @@ def _structures(image: np.ndarray, scene: LabelMap, rng: np.random.Generator) ->
     return image.astype(np.float32)
 
 
-def _acquisition(image: np.ndarray, smooth: Field, rng: np.random.Generator) -> np.ndarray:
+def _acquisition(image: np.ndarray, smooth: Field, rng: np.random.Generator, difficulty: float) -> np.ndarray:
     shape = image.shape
-    if rng.random() < 0.2:  # speckle
+    if rng.random() < 0.2 * difficulty:  # speckle
         looks = 1 / rng.uniform(0.1, 1.0)
         image = np.abs(image) * (rng.gamma(looks, 1 / looks, shape)).astype(np.float32)
     if rng.random() < 0.85:  # partial volume
@@ -93,10 +101,11 @@ def _acquisition(image: np.ndarray, smooth: Field, rng: np.random.Generator) -> 
         sigmas = [sigma * (1 if rng.random() < 0.7 else rng.uniform(0.5, 1.6)) for _ in shape]
         image = ndimage.gaussian_filter(image, sigmas, truncate=3, mode="nearest")
     if rng.random() < 0.45:
-        image = image * np.exp(rng.uniform(0.05, 0.6) * smooth(rng))
-    if rng.random() < 0.2:
+        image = image * np.exp(rng.uniform(0.05, 0.6) * difficulty * smooth(rng))
+    if rng.random() < 0.2 * difficulty:
         image = image + rng.uniform(0.03, 0.25) * smooth(rng)
     kind, level = rng.random(), abs(rng.normal(0, 0.05)) if rng.random() < 0.8 else rng.uniform(0.05, 0.25)
+    level *= difficulty
     if kind < 0.35:
         image = image + level * rng.standard_normal(shape, np.float32)
     elif kind < 0.5:  # Rician
@@ -106,9 +115,9 @@ def _acquisition(image: np.ndarray, smooth: Field, rng: np.random.Generator) -> 
         noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), rng.uniform(0.5, 1.5), truncate=3)
         image = image + level * 2.5 * noise
     elif kind < 0.75:
-        photons = 10 ** rng.uniform(1, 3)
+        photons = 10 ** rng.uniform(1, 3) / max(difficulty, 0.05)
         image = rng.poisson(np.clip(image, 0, 4) * photons) / photons
-    if rng.random() < 0.18:
+    if rng.random() < 0.18 * difficulty:
         image = _coarse(image, rng)
     if image.ndim == 2 and rng.random() < 0.06:  # acoustic shadow
         x = np.arange(shape[1])[None] - rng.uniform(0, shape[1]) - np.arange(shape[0])[:, None] * rng.uniform(-0.3, 0.3)

@@ -3,20 +3,29 @@
 Training and inference draw with the same function, so a prompt looks the same to the network in both. Disks and
 Gaussians of clicks follow the interactive-segmentation literature (disk maps: Benenson et al., CVPR 2019; click maps
 fed with the previous mask: Sofiiuk et al., RITM, ICIP 2022); the box-shape channel is ours: the ellipsoid inscribed in
-the box, as a shape prior that a network would otherwise have to learn.
+the box, as a shape prior that a network would otherwise have to learn. The appearance channels say how common an
+intensity is among the prompted pixels (histograms of seeds as in Boykov and Jolly, ICCV 2001): comparing far-away
+pixels with a click is a product of two inputs, which a convolutional network learns very slowly from the raw image.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from promptzoo.core.errors import PromptError, complain
 
-PROMPT_CHANNELS = ("previous", "point+", "point-", "box", "box_shape", "reach", "scribble+", "scribble-", "lasso")
+PROMPT_CHANNELS = ("previous", "point+", "point-", "box", "box_shape", "reach", "scribble+", "scribble-", "lasso",
+                   "like+", "like_coarse+", "like-")
 """Order of the prompt channels; the image comes before them as the first input channel."""
 
 POINT_SIGMA_PX = 2.0
+APPEARANCE_BINS = 32
+APPEARANCE_SIGMA_BINS = 1.5
+APPEARANCE_FILTERS_PX = (3, 7)
+"""Sides of the mean filters under which intensities are compared: fine (noise) and coarse (texture)."""
+
 REACH_SIGMA_FRAC = 0.14
 """Standard deviation of the wide click field, as a fraction of the window side."""
 
@@ -48,19 +57,20 @@ class WindowPrompts:
     previous: np.ndarray | None = field(default=None)
 
 
-def prompt_maps(prompts: WindowPrompts, shape: tuple[int, ...]) -> np.ndarray:
+def prompt_maps(prompts: WindowPrompts, image: np.ndarray) -> np.ndarray:
     """Draw all prompt channels.
 
     Args:
         prompts: prompts in window pixels.
-        shape: window shape, ``[H, W]`` or ``[D, H, W]``.
+        image: the window ``[H, W]`` or ``[D, H, W]``, intensities in [-1, 1].
 
     Returns:
-        ``[9, *shape]`` float32 in the order of :data:`PROMPT_CHANNELS`; all values in [-1, 1].
+        ``[12, *image.shape]`` float32 in the order of :data:`PROMPT_CHANNELS`; all values in [-1, 1].
 
     Raises:
         PromptError: if the window's dimension does not fit the prompts or a dense prompt does not fit the window.
     """
+    shape = image.shape
     if len(shape) != prompts.dims:
         raise PromptError(complain("window dimension", len(shape), str(prompts.dims)))
     maps = np.zeros((len(PROMPT_CHANNELS), *shape), dtype=np.float32)
@@ -83,7 +93,30 @@ def prompt_maps(prompts: WindowPrompts, shape: tuple[int, ...]) -> np.ndarray:
     for channel, strokes in ((6, prompts.scribble_positive), (7, prompts.scribble_negative)):
         if strokes is not None and len(strokes):
             _draw_stroke(maps[channel], strokes)
+    _appearance(maps, image, prompts.box is not None)
     return maps
+
+
+def _appearance(maps: np.ndarray, image: np.ndarray, boxed: bool) -> None:
+    """Fill the three appearance channels from the prompt channels drawn so far (in place)."""
+    inside = [maps[1] > 0.7, maps[6] >= 1]
+    if not any(seed.any() for seed in inside):
+        inside = [maps[8] > 0.5, (maps[4] > 0.5) if boxed else np.zeros(image.shape, bool)]
+    outside = [maps[2] > 0.7, maps[7] >= 1, (maps[3] < 0.01) if boxed else np.zeros(image.shape, bool)]
+    for size, channels in zip(APPEARANCE_FILTERS_PX, (((9, inside), (11, outside)), ((10, inside),))):
+        seeds = [(channel, [s for s in kinds if s.any()]) for channel, kinds in channels]
+        if not any(kinds for _, kinds in seeds):
+            continue
+        even = ndimage.uniform_filter(image, size, mode="nearest")
+        bins = np.clip((even + 1) * (APPEARANCE_BINS / 2), 0, APPEARANCE_BINS - 1).astype(np.intp)
+        for channel, kinds in seeds:
+            share = np.zeros(APPEARANCE_BINS)
+            for seed in kinds:
+                counts = np.bincount(bins[seed], minlength=APPEARANCE_BINS)
+                share += counts / counts.sum()
+            share = ndimage.gaussian_filter1d(share, APPEARANCE_SIGMA_BINS, mode="constant")
+            if share.max() > 0:
+                maps[channel] = (share / share.max()).astype(np.float32)[bins]
 
 
 def _max_gaussian(target: np.ndarray, centre: np.ndarray, sigma: float) -> None:
