@@ -13,7 +13,6 @@ from promptzoo.core.protocols import ObjectPrediction, Prediction
 from promptzoo.core.volume import Volume
 from promptzoo.prompts.types import PromptSet
 
-
 BOX_SLACK_3D = 0.15
 """The box of a middle slice need not hold the other slices: in a volume an object may reach this fraction of the box's
 sides beyond it."""
