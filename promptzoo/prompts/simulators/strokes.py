@@ -29,7 +29,7 @@ def along_level(distance: np.ndarray, level: float, length: float, rng: np.rando
 
 
 def along_skeleton(mask: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
-    """The part of the skeleton of ``mask`` within ``length / 2`` of a random skeleton pixel, in the same branch system."""
+    """The part of the skeleton of ``mask`` within ``length / 2`` of a random pixel of it, in the same branch system."""
     skeleton = skeletonize(mask)
     points = np.argwhere(skeleton)
     if not len(points):
