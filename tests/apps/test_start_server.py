@@ -4,12 +4,13 @@ import importlib.metadata
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from .conftest import ROOT, free_port, running
+from .conftest import READY_S, ROOT, free_port, running
 
 GROUP = "torch.backends"
 
@@ -54,5 +55,9 @@ def test_start_server(tmp_path, environment):
         assert wrong.status_code == 404 and wrong.json()["detail"]["kind"] == "NotFoundError"
         empty = httpx.post(f"{server.url}/infer/auto", params={"image": "noise", "output": "json"}, timeout=60)
         assert empty.status_code == 200 and "no prompt was given" in empty.json()["reason"]
-        started = httpx.post(f"{server.url}/batch/infer/auto", json={}, timeout=60)
-        assert started.status_code == 200 and started.json()["status"] in ("SUBMITTED", "RUNNING")
+        assert httpx.post(f"{server.url}/batch/infer/auto", json={}, timeout=60).status_code == 200
+        ends, state = time.monotonic() + READY_S, {"status": "SUBMITTED"}
+        while state["status"] in ("SUBMITTED", "RUNNING") and time.monotonic() < ends:  # a process of its own
+            time.sleep(0.5)
+            state = httpx.get(f"{server.url}/batch/infer", timeout=60).json()
+        assert state["status"] == "DONE", state

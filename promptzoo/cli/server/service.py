@@ -13,7 +13,7 @@ from promptzoo.cli.choice import choose_bundle
 from promptzoo.cli.server.conversation import Conversations
 from promptzoo.cli.server.images import ImageIndex, OpenImage
 from promptzoo.core.bundles import BundleInfo, find_bundles
-from promptzoo.core.errors import NotFoundError, complain
+from promptzoo.core.errors import NotFoundError, PromptZooError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.core.protocols import Prediction, Predictor
 from promptzoo.inference import load_predictor
@@ -103,7 +103,9 @@ class PromptService:
             try:
                 if is_ready(bundle):
                     self.predictor(name)
-            except Exception:
+            except PromptZooError as error:
+                logger.error("bundle %s cannot be loaded: %s", name, error)
+            except Exception:  # a defect must not end the thread before the other bundles are loaded
                 logger.exception("bundle %s cannot be loaded", name)
 
     def choose(self, grid: Grid, kinds: Collection[str] = ()) -> BundleInfo:
