@@ -31,24 +31,22 @@ class ZoomSettings:
         min_side_px: smallest window side in image pixels.
         refine_ratio: a second look is taken when the mask asks for a window smaller than this times the present one.
         max_passes: most looks, the first one included.
+        overhang: most of the image's extent that a window covers; above 1 it sees the image's border from outside.
         max_stretch: largest ratio of window steps between two axes (thin stacks of slices).
         self_loops: further passes on the final window with the mask fed back (warm-start self loop of PE-MED).
-        edge_penalty: how much a candidate window loses when its mask runs into the window border.
-        size_preference: weight of preferring candidate windows that the mask fills well.
     """
 
     window: int = 128
     box_margin: float = 1.5
     mask_margin: float = 1.6
     scribble_margin: float = 2.0
-    click_scales: tuple[float, ...] = (1.0, 0.5, 0.25)
+    click_scales: tuple[float, ...] = (0.7, 0.5, 0.35, 0.25, 0.18)
     min_side_px: float = 40.0
     refine_ratio: float = 0.7
     max_passes: int = 3
+    overhang: float = 1.3
     max_stretch: float = 4.0
     self_loops: int = 0
-    edge_penalty: float = 0.3
-    size_preference: float = 0.2
 
 
 @dataclass(eq=False)
@@ -132,7 +130,8 @@ class ZoomSegmenter:
         size = (high - low) * spacing
         side = max(float(size.max()) * margin, self.settings.min_side_px * float(spacing.min()))
         image_mm = np.asarray(shape) * spacing
-        sides = np.minimum(side, np.maximum(image_mm, side / self.settings.max_stretch)) / spacing
+        reach = np.maximum(image_mm * self.settings.overhang, side / self.settings.max_stretch)
+        sides = np.minimum(side, reach) / spacing
         centre = (low + high) / 2
         half = sides / 2
         top = np.asarray(shape) - 0.5
@@ -141,7 +140,11 @@ class ZoomSegmenter:
         return Window.around(centre, sides, (self.settings.window,) * len(shape))
 
     def _search(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts) -> Look:
-        """Clicks alone do not tell the size: try several window sizes, keep the most convincing answer."""
+        """Clicks alone do not tell the size: try several window sizes, keep the answer that the others support most.
+
+        Support is the mean overlap with the answers at all sizes plus the estimated Dice; the estimate alone is a poor
+        guide, because every size has something that is easy to segment.
+        """
         clicks = prompts.positive if len(prompts.positive) else prompts.negative
         low, high = clicks.min(0) - 0.5, clicks.max(0) + 0.5
         longest = float((np.asarray(image.shape) * spacing).max())
@@ -154,17 +157,8 @@ class ZoomSegmenter:
             if window not in windows:
                 windows.append(window)
         looks = self._look(image, windows, prompts, None)
-        return max(looks, key=lambda look: self._conviction(look, image.shape))
-
-    def _conviction(self, look: Look, shape: Sequence[int]) -> float:
-        """Estimated Dice, less what speaks against the window: a mask cut by its border, far too small or too large."""
-        mask = look.probability >= 0.5
-        found = bounds(mask)
-        if found is None:
-            return -1.0
-        fill = float(((found[1] - found[0]) / np.asarray(mask.shape)).max())
-        poor = max(0.0, 0.25 - fill) * 4 + max(0.0, fill - 0.85) * 3
-        return look.quality - self.settings.edge_penalty * _cut(look, shape) - self.settings.size_preference * poor
+        support = [look.quality + np.mean([overlap(look, other) for other in looks]) for look in looks]
+        return looks[int(np.argmax(support))]
 
     def _next_window(self, look: Look, prompts: ObjectPrompts, spacing: np.ndarray,
                      shape: Sequence[int]) -> Window | None:
@@ -222,6 +216,16 @@ def resample_look(look: Look, window: Window) -> np.ndarray:
         at = relative.origin[axis] + relative.step[axis] * np.arange(window.shape[axis])
         value[tuple([slice(None)] * axis + [(at < -0.5) | (at > size - 0.5)])] = 0.0
     return value
+
+
+def overlap(first: Look, second: Look) -> float:
+    """Intersection over union of the masks of two looks at the same image, on the finer window's pixels."""
+    fine, coarse = sorted((first, second), key=lambda look: float(np.prod(look.window.step)))
+    own, pixel = fine.probability >= 0.5, float(np.prod(fine.window.step))
+    other = coarse.probability if fine.window == coarse.window else resample_look(coarse, fine.window)
+    common = float((own & (other >= 0.5)).sum()) * pixel
+    total = float(own.sum()) * pixel + float((coarse.probability >= 0.5).sum()) * float(np.prod(coarse.window.step))
+    return common / max(total - common, pixel)
 
 
 def _cut(look: Look, shape: Sequence[int]) -> float:
