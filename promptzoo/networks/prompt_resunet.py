@@ -12,7 +12,7 @@ from typing import Mapping, Sequence
 import torch
 from torch import nn
 
-from promptzoo.networks.interactive_unet import FusedEncoder, InteractiveUNet, SeedCorrelation, seed_maps
+from promptzoo.networks.interactive_unet import FusedEncoder, InteractiveUNet
 
 
 class PromptBranch(nn.Module):
@@ -52,37 +52,31 @@ class PromptResUNet(InteractiveUNet):
     :class:`promptzoo.networks.interactive_unet.InteractiveUNet`, whose weights are therefore a start.
 
     Args:
-        spatial_dims, channels, full_channels, correlated_levels, prior_channels: see ``InteractiveUNet``; here
-            places are compared after the prompts have been added.
+        spatial_dims, channels, full_channels, prior_channels: see ``InteractiveUNet``.
 
     Raises:
         BundleError: if the sizes are unusable.
     """
 
     def __init__(self, spatial_dims: int = 3, channels: Sequence[int] = (24, 48, 80, 112, 144), full_channels: int = 8,
-                 correlated_levels: int = 3, prior_channels: int = 0) -> None:
+                 prior_channels: int = 0) -> None:
         super().__init__(spatial_dims, channels, full_channels, prior_channels=prior_channels)
         self.image_encoder = FusedEncoder(spatial_dims, 1, channels)
-        self.correlation = nn.ModuleList(
-            SeedCorrelation(spatial_dims, channels[n], 2 ** (n + 1)) for n in range(correlated_levels))
         self.prompt_branch = PromptBranch(spatial_dims, self.prompt_channels, channels)
 
     def features(self, fused: torch.Tensor) -> list[torch.Tensor]:
         """Sum of image features and prompt features per level, from the fused input ``[B, 1 + P, *S]``."""
         image, prompts = self.image_encoder(fused[:, :1]), self.prompt_branch(fused[:, 1:])
-        found, seeds = [a + b for a, b in zip(image, prompts)], seed_maps(fused)
-        for n, compare in enumerate(self.correlation):
-            found[n] = compare(found[n], seeds)
-        return found
+        return [a + b for a, b in zip(image, prompts)]
 
     @staticmethod
     def inherited(source: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights of an ``InteractiveUNet`` under the names of this network.
 
         A convolution over image and prompts is the sum of one over the image and one over the prompts; so the fused
-        stem is divided between the two encoders. The rest keeps its name, but for the place of the comparison.
+        stem is divided between the two encoders. The rest keeps its name.
         """
-        state = {name.replace("image_encoder.correlation.", "correlation."): v for name, v in source.items()}
+        state = dict(source)
         stem = state.pop("image_encoder.stem.weight", None)
         if stem is not None and stem.shape[1] > 1:
             state["image_encoder.stem.weight"], state["prompt_branch.stem.weight"] = stem[:, :1], stem[:, 1:]

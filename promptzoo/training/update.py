@@ -66,7 +66,7 @@ class InteractiveUpdate:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
             engine.optimizer.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             dices.append(float(hard_dice(logits, label).mean()))
             chance = torch.sigmoid(logits.detach()).cpu().numpy()[:, 0]
             for session, probability in zip(sessions, chance):
