@@ -76,13 +76,14 @@ def test_writes_rows_and_failures(bench, tmp_path, capsys):
     shutil.copytree(SOURCE, bundle, ignore=shutil.ignore_patterns("models", "docs"))
     file = bundle / "configs" / "inference.json"
     config = json.loads(file.read_text())
-    config["network_def"].update(channels=[8, 16], full_channels=8)
+    small = {"spatial_dims": 2, "channels": [8, 16], "full_channels": 8}
+    config["network_def"] = {"_target_": "promptzoo.networks.interactive_unet.InteractiveUNet", **small}
     config["inferer"]["settings"] = {"window": 32}
     file.write_text(json.dumps(config))
     from promptzoo.networks.interactive_unet import InteractiveUNet
 
     (bundle / "models").mkdir()
-    torch.save(InteractiveUNet(2, [8, 16], 8).state_dict(), bundle / "models" / "model.pt")
+    torch.save(InteractiveUNet(**small).state_dict(), bundle / "models" / "model.pt")
     out = tmp_path / "new" / "bench.json"
     arguments = ["--bundles", str(bundle), "absent", "--engines", "torch", "--n", "2", "--out", str(out)]
     assert bench.main(arguments) == 1, "the absent bundle is a failure"
