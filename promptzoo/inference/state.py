@@ -54,13 +54,14 @@ class StateCache:
             raise PromptZooError(complain("cache limit", limit_bytes, "a number of bytes, at least 0"))
         self.limit_bytes = limit_bytes
         self._entries: OrderedDict[tuple[str, ...], Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.hits = self.misses = 0
 
     @property
     def nbytes(self) -> int:
         """Memory held now."""
-        return sum(entry.nbytes for entry in self._entries.values())
+        with self._lock:
+            return sum(entry.nbytes for entry in self._entries.values())
 
     def get(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
         """The entry under ``key`` (image content hash, bundle, version …), made on a miss."""
