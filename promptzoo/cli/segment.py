@@ -157,7 +157,8 @@ def _object_records(prompts: PromptSet, prediction: Prediction, labels: np.ndarr
     """Per object: id, name, voxels, volume, estimated Dice, number of prompts."""
     voxel_mm3 = abs(float(np.linalg.det(volume.grid.affine[:3, :3])))
     records = []
-    for info in prompts.objects:
+    answered = {entry.object_id for entry in prediction.objects}
+    for info in (o for o in prompts.objects if o.object_id in answered):  # priors of other objects get no answer
         answer, voxels = prediction[info.object_id], int(np.count_nonzero(labels == info.object_id))
         estimate = answer.estimated_dice
         records.append({
