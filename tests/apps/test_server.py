@@ -2,7 +2,6 @@
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import nibabel
@@ -259,22 +258,3 @@ def test_memory_and_what_is_printed(server):
     assert server.peak_rss_mb < 2048
     printed = server.log.read_text()
     assert "3D Slicer" in printed and "curl" in printed and server.url in printed and "Traceback" not in printed
-
-
-def test_a_port_in_use_is_said_plainly(server, study):
-    from promptzoo.cli import serve
-    from promptzoo.core.errors import PromptZooError
-
-    port = int(server.url.rpartition(":")[2])
-    with pytest.raises(PromptZooError, match=f"cannot listen on 127.0.0.1:{port}.*--port {port + 1}"):
-        serve._check_port("127.0.0.1", port)
-
-
-def test_settings_of_the_user_stay(monkeypatch, tmp_path):
-    from promptzoo.cli import serve
-
-    environment = {"MONAI_LABEL_SESSION_PATH": "/mine"}
-    monkeypatch.setattr(serve, "os", SimpleNamespace(environ=environment))
-    serve.export_settings(tmp_path, tmp_path, 8001, {"engine": "torch"})
-    assert environment["MONAI_LABEL_SESSION_PATH"] == "/mine" and environment["MONAI_LABEL_SERVER_PORT"] == "8001"
-    assert json.loads(environment["MONAI_LABEL_APP_CONF"]) == {"engine": "torch"}
