@@ -32,16 +32,20 @@ class Block:
 def plan(info: BundleInfo) -> list[Block]:
     """What is measured on a bundle of one dimension."""
     if info.dimensions == 2:
-        return [Block("clicks", ("--protocol", "clicks", "--clicks", "10", "--baseline", PEERS)),
+        return [Block("clicks", ("--protocol", "clicks", "--clicks", "10")),
                 Block("box", ("--protocol", "box", "--baseline", PEERS)),
                 Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
                 Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble")),
-                Block("robustness", ("--protocol", "box", "--limit", "40", "--robustness"))]
+                Block("clicks beside peers", ("--protocol", "clicks", "--clicks", "10", "--limit", "40",
+                                              "--baseline", PEERS)),
+                Block("robustness", ("--protocol", "box", "--limit", "30", "--robustness"))]
     flat = info.name.replace("_3d", "_2d")
-    return [Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5", "--baseline", PEERS)),
-            Block("clicks", ("--protocol", "clicks", "--clicks", "5", "--baseline", PEERS)),
+    return [Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
+            Block("clicks", ("--protocol", "clicks", "--clicks", "5")),
             Block("slice-wise 2D box+clicks", ("--protocol", "box+clicks", "--clicks", "5", "--slice-wise"), flat),
-            Block("robustness", ("--protocol", "box", "--limit", "12", "--robustness"))]
+            Block("box+clicks beside peers", ("--protocol", "box+clicks", "--clicks", "5", "--limit", "12",
+                                              "--baseline", PEERS)),
+            Block("robustness", ("--protocol", "box", "--limit", "8", "--robustness"))]
 
 
 def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = None,
