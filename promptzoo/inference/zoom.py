@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
@@ -26,20 +27,23 @@ class ZoomSettings:
         window: pixels per side of the network window.
         box_margin: window side over the side of a box or lasso.
         mask_margin: window side over the side of the present mask.
-        scribble_margin: window side over the side of the scribbles, when nothing else tells the size.
+        scribble_margin: window side over the side of positive and negative scribbles together, when nothing else tells
+            the size.
         click_scales: window sides to try for clicks alone, as fractions of the image's longest side.
         min_side_px: smallest window side in image pixels.
         refine_ratio: a second look is taken when the mask asks for a window smaller than this times the present one.
         max_passes: most looks, the first one included.
         overhang: most of the image's extent that a window covers; above 1 it sees the image's border from outside.
         max_stretch: largest ratio of window steps between two axes (thin stacks of slices).
+        local_after: from this many corrections on, only those changes are applied to the session's mask that a new
+            click or stroke asked for; the first corrections may turn everything over.
         self_loops: further passes on the final window with the mask fed back (warm-start self loop of PE-MED).
     """
 
     window: int = 128
     box_margin: float = 1.5
     mask_margin: float = 1.6
-    scribble_margin: float = 2.0
+    scribble_margin: float = 1.2
     click_scales: tuple[float, ...] = (0.7, 0.5, 0.35, 0.25, 0.18)
     min_side_px: float = 40.0
     refine_ratio: float = 0.7
@@ -47,6 +51,7 @@ class ZoomSettings:
     overhang: float = 1.3
     max_stretch: float = 4.0
     self_loops: int = 0
+    local_after: int = 3
 
 
 @dataclass(eq=False)
@@ -96,7 +101,37 @@ class ZoomSegmenter:
             look = self._look(image, [closer], prompts, look)[0]
         for _ in range(self.settings.self_loops):
             look = self._look(image, [look.window], prompts, look)[0]
-        return look
+        corrections = len(prompts.positive) + len(prompts.negative) - 1 + (prompts.box is not None)
+        return self._only_asked(look, prompts) if corrections >= self.settings.local_after else look
+
+    @staticmethod
+    def _only_asked(look: Look, prompts: ObjectPrompts) -> Look:
+        """Of the changes against the mask the session came with, keep those that a new click or stroke asked for.
+
+        A prompt is new if that mask contradicts it. A gain is asked for if it is connected to a new positive prompt, a
+        loss if it is connected to a new negative one. So a correction does not undo what was right elsewhere. Without a
+        new prompt the answer stays as it is.
+        """
+        if prompts.prior is None:
+            return look
+        before, changed = look.window.sample(prompts.prior), look.probability
+        had, has = before >= 0.5, changed >= 0.5
+        keep, found = np.zeros(has.shape, bool), False
+        for sign, change, points in ((True, has & ~had, (prompts.positive, prompts.scribble_positive)),
+                                     (False, had & ~has, (prompts.negative, prompts.scribble_negative))):
+            news = [p for group in points for p in group if (_at(prompts.prior, p) >= 0.5) != sign]
+            if not news:
+                continue
+            found = True
+            at = np.rint(look.window.to_window(np.asarray(news))).astype(int)
+            at = at[((at >= 0) & (at < has.shape)).all(1)]
+            parts, _ = ndimage.label(change)
+            asked = np.unique(parts[tuple(at.T)])
+            keep |= np.isin(parts, asked[asked > 0])
+        if not found:
+            return look
+        mixed = np.where(keep | (had == has), changed, before)
+        return Look(look.window, _keep_promises(mixed, prompts, look.window), look.quality, look.history)
 
     def _evidence(self, prompts: ObjectPrompts, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, float] | None:
         """Faces of the region that the prompts tell of, and the margin to leave; None if only clicks are known."""
@@ -115,7 +150,7 @@ class ZoomSegmenter:
                 parts.append((vertices.min(0) - 0.5, vertices.max(0) + 0.5))
                 margin = max(margin, s.box_margin)
         if not parts:
-            if not len(prompts.scribble_positive):
+            if not len(prompts.scribble_positive) or not len(prompts.scribble_negative):
                 return None
             strokes = np.concatenate([prompts.scribble_positive, prompts.scribble_negative])
             return strokes.min(0) - 0.5, strokes.max(0) + 0.5, s.scribble_margin
@@ -140,12 +175,12 @@ class ZoomSegmenter:
         return Window.around(centre, sides, (self.settings.window,) * len(shape))
 
     def _search(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts) -> Look:
-        """Clicks alone do not tell the size: try several window sizes, keep the answer that the others support most.
+        """Clicks or strokes alone do not tell the size: try several window sizes, keep the answer that the others support most.
 
         Support is the mean overlap with the answers at all sizes plus the estimated Dice; the estimate alone is a poor
         guide, because every size has something that is easy to segment.
         """
-        clicks = prompts.positive if len(prompts.positive) else prompts.negative
+        clicks = np.concatenate([prompts.positive, prompts.scribble_positive])
         low, high = clicks.min(0) - 0.5, clicks.max(0) + 0.5
         longest = float((np.asarray(image.shape) * spacing).max())
         need = float(((high - low) * spacing).max()) * 1.2
@@ -216,6 +251,11 @@ def resample_look(look: Look, window: Window) -> np.ndarray:
         at = relative.origin[axis] + relative.step[axis] * np.arange(window.shape[axis])
         value[tuple([slice(None)] * axis + [(at < -0.5) | (at > size - 0.5)])] = 0.0
     return value
+
+
+def _at(array: np.ndarray, point: np.ndarray) -> float:
+    index = tuple(np.clip(np.rint(point).astype(int), 0, np.asarray(array.shape) - 1))
+    return float(array[index])
 
 
 def overlap(first: Look, second: Look) -> float:

@@ -36,9 +36,9 @@ def plan(info: BundleInfo) -> list[Block]:
                 Block("box", ("--protocol", "box", "--baseline", PEERS)),
                 Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
                 Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble")),
-                Block("clicks beside peers", ("--protocol", "clicks", "--clicks", "10", "--limit", "40",
+                Block("clicks beside peers", ("--protocol", "clicks", "--clicks", "10", "--limit", "24",
                                               "--baseline", PEERS)),
-                Block("robustness", ("--protocol", "box", "--limit", "30", "--robustness"))]
+                Block("robustness", ("--protocol", "box", "--limit", "16", "--robustness"))]
     flat = info.name.replace("_3d", "_2d")
     return [Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
             Block("clicks", ("--protocol", "clicks", "--clicks", "5")),
