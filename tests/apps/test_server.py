@@ -109,10 +109,11 @@ def test_scribbles(ask, study, tmp_path):
     mask = known.mask("cyst")
     strokes = np.zeros(mask.shape, np.uint8)
     i, j, _ = known.click("cyst")
-    strokes[i - 20:i + 20, j - 1:j + 2, 0] = 3
-    strokes[i - 2:i + 2, j - 15:j + 15, 0] = 3
+    reach_i, reach_j, _ = np.ptp(np.argwhere(mask), axis=0) // 3
+    strokes[i - reach_i:i + reach_i, j - 1:j + 2, 0] = 3
+    strokes[i - 1:i + 2, j - reach_j:j + reach_j, 0] = 3
+    strokes[~mask] = 0
     strokes[5:9, 20:300, 0] = 2
-    strokes[(strokes == 3) & ~mask] = 0
     file = write_mask(tmp_path / "scribbles.nii.gz", strokes, known.volume.grid)
     info = [{"name": "object", "id": 1}, {"name": "background_scribbles", "id": 2},
             {"name": "foreground_scribbles", "id": 3}]
