@@ -106,7 +106,7 @@ class InteractivePredictor:
             return ObjectPrediction(object_id, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0,
                                     info={"reason": "no positive prompt"})
         if self.dimensions == 3 and not state.canonical.is_2d:
-            look = self.segmenter(state.data, state.canonical.spacing_mm, own)
+            look = self.segmenter(state.data, state.canonical.spacing_mm, own, state.hounsfield)
             offset, region = look.window.restore(look.probability, state.data.shape)
             return self._native(state, object_id, offset, region, self._estimate(look.quality), [look])
         return self._slices(state, object_id, own)
@@ -124,7 +124,7 @@ class InteractivePredictor:
                 part = part.with_prior(None)
             if part.empty:
                 continue
-            look = self.segmenter(np.take(state.data, index, axis), spacing, part)
+            look = self.segmenter(np.take(state.data, index, axis), spacing, part, state.hounsfield)
             offset, region = look.window.restore(look.probability, [state.data.shape[a] for a in keep])
             np.moveaxis(full, axis, 0)[index][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
             estimates.append(look.quality)

@@ -11,6 +11,10 @@ import numpy as np
 from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.core.geometry import Grid, Reorientation
 from promptzoo.core.volume import Volume
+from promptzoo.data.windows import looks_like_hu
+
+AIR_HU = -500.0
+"""A CT image holds values down to here; a picture of one (0 … 255) does not and keeps its own contrast."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,18 +27,21 @@ class EncodedImage:
         canonical: grid of ``data``.
         move: the exact re-arrangement between them.
         data: ``[i, j, k]`` float32 in canonical order.
+        hounsfield: whether the intensities look like Hounsfield units, so that CT display windows apply.
     """
 
     source: Grid
     canonical: Grid
     move: Reorientation
     data: np.ndarray
+    hounsfield: bool = False
 
     @classmethod
     def of(cls, volume: Volume) -> "EncodedImage":
         """Re-arrange a volume; intensities are not changed."""
         move = volume.grid.orientation
-        return cls(volume.grid, move.grid(volume.grid), move, np.ascontiguousarray(move.array(volume.data)))
+        return cls(volume.grid, move.grid(volume.grid), move, np.ascontiguousarray(move.array(volume.data)),
+                   looks_like_hu(volume) and float(volume.data.min()) <= AIR_HU)
 
     @property
     def nbytes(self) -> int:

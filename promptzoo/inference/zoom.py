@@ -19,6 +19,10 @@ Network = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Fused windows ``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated Dice ``[B, 1]``."""
 
 
+CT_WINDOWS = ((-300.0, (-1200.0, 200.0)), (180.0, (-160.0, 240.0)), (np.inf, (-200.0, 1000.0)))
+"""Upper bound of the prompted tissue and the window for it, in Hounsfield units: lung, soft tissue, bone."""
+
+
 @dataclass(frozen=True)
 class ZoomSettings:
     """How windows are chosen; part of a bundle's configuration.
@@ -76,18 +80,22 @@ class ZoomSegmenter:
     def __init__(self, network: Network, settings: ZoomSettings, priors: int = 0) -> None:
         self.network, self.settings, self.priors = network, settings, priors
 
-    def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts) -> Look:
+    def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts,
+                 hounsfield: bool = False) -> Look:
         """Segment.
 
         Args:
             image: ``[*N]`` intensities, 2 or 3 axes.
             spacing: voxel size per axis, any unit.
             prompts: prompts of one object; not empty.
+            hounsfield: intensities are Hounsfield units: the CT window that fits the prompted tissue is looked through.
 
         Returns:
             The final look.
         """
         spacing = np.asarray(spacing, dtype=float)
+        if hounsfield:
+            image = ct_window(image, prompts)
         extent = self._evidence(prompts, image.shape)
         if extent is None:
             look = self._search(image, spacing, prompts)
@@ -228,6 +236,32 @@ class ZoomSegmenter:
         history = () if last is None else last.history
         return [Look(window, _keep_promises(_sigmoid(logits[n, 0]), prompts, window), float(quality[n, 0]),
                      history + (f"{window.step[0]:.2f}",)) for n, window in enumerate(windows)]
+
+
+def ct_window(image: np.ndarray, prompts: ObjectPrompts) -> np.ndarray:
+    """A CT image cut to the display window of the prompted tissue, as a reader would set it.
+
+    Args:
+        image: ``[*N]`` Hounsfield units.
+        prompts: prompts of one object.
+
+    Returns:
+        ``[*N]`` float32; the image itself if nothing tells the tissue.
+    """
+    points = np.concatenate([prompts.positive, prompts.scribble_positive])
+    if not len(points) and prompts.box is not None:
+        middle, half = (prompts.box[0] + prompts.box[1]) / 2, (prompts.box[1] - prompts.box[0]) / 4
+        points = np.stack(np.meshgrid(*[np.linspace(m - h, m + h, 7) for m, h in zip(middle, half)]), -1)
+        points = points.reshape(-1, image.ndim)
+    if len(points):
+        index = np.clip(np.rint(points).astype(int), 0, np.asarray(image.shape) - 1)
+        tissue = float(np.median(image[tuple(index.T)]))
+    elif prompts.prior is not None and (prompts.prior >= 0.5).any():
+        tissue = float(np.median(image[prompts.prior >= 0.5]))
+    else:
+        return image
+    low, high = next(limits for most, limits in CT_WINDOWS if tissue < most)
+    return np.clip(image, low, high)
 
 
 def bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
