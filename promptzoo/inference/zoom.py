@@ -183,7 +183,7 @@ class ZoomSegmenter:
         return Window.around(centre, sides, (self.settings.window,) * len(shape))
 
     def _search(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts) -> Look:
-        """Clicks or strokes alone do not tell the size: try several window sizes, keep the answer that the others support most.
+        """Clicks or strokes alone do not tell the size: try several, keep the answer that the others support most.
 
         Support is the mean overlap with the answers at all sizes plus the estimated Dice; the estimate alone is a poor
         guide, because every size has something that is easy to segment.

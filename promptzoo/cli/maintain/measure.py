@@ -43,9 +43,9 @@ def plan(info: BundleInfo) -> list[Block]:
     return [Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
             Block("clicks", ("--protocol", "clicks", "--clicks", "5")),
             Block("slice-wise 2D box+clicks", ("--protocol", "box+clicks", "--clicks", "5", "--slice-wise"), flat),
-            Block("box+clicks beside peers", ("--protocol", "box+clicks", "--clicks", "5", "--limit", "12",
+            Block("box+clicks beside peers", ("--protocol", "box+clicks", "--clicks", "5", "--limit", "6",
                                               "--baseline", PEERS)),
-            Block("robustness", ("--protocol", "box", "--limit", "8", "--robustness"))]
+            Block("robustness", ("--protocol", "box", "--limit", "4", "--robustness"))]
 
 
 def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = None,
