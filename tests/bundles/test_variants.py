@@ -1,0 +1,46 @@
+"""Every variant overlay trains and segments, as its base does."""
+import math
+from pathlib import Path
+
+import nibabel
+import pytest
+import torch
+
+
+@pytest.mark.slow
+def test_variants_run(bundle, workflow, small_training, case, phantom, tmp_path):
+    """One epoch with the overlay on train.json writes weights with which the overlay on inference.json segments."""
+    for system, overlay in bundle.variants().items():
+        name = f"variants/{overlay.stem}"
+        train = workflow("train", name, kind="train", **small_training)
+        train.initialize()
+        assert train.check_properties() == [], system
+        train.run()
+        train.finalize()
+        written = tmp_path / "ckpt" / f"{system}.pt"
+        assert written.is_file(), f"{system} wrote no {written.name}: weights_name is not set by the overlay"
+        state = torch.load(written, map_location="cpu", weights_only=True)
+        assert all(math.isfinite(float(value.double().sum())) for value in state.values()), system
+
+        folder = tmp_path / "output" / system
+        inference = workflow("inference", name, kind="inference",
+                             **{**case, "weights": str(written), "output_dir": str(folder)})
+        inference.initialize()
+        assert inference.check_properties() == [], system
+        inference.run()
+        inference.finalize()
+        masks = sorted(Path(folder).rglob("*.nii.gz"))
+        assert masks, f"{system} wrote no mask"
+        assert (*nibabel.load(masks[0]).shape, 1)[:3] == phantom.volume.grid.shape
+
+
+def test_variant_weights(bundle, workflow):
+    """An overlay names weights of its own, which are not larger than a bundle may ship; a working one has them."""
+    for system, overlay in bundle.variants().items():
+        parser = workflow("inference", f"variants/{overlay.stem}", kind="inference").parser
+        weights = Path(str(parser.get_parsed_content("weights")))
+        assert weights.name != bundle.weights_path.name and weights.parent == bundle.weights_path.parent, system
+        if weights.is_file():
+            assert weights.stat().st_size <= bundle.weights.get("bytes_max", 10_000_000), system
+        else:
+            assert bundle.systems.get(system) != "works", f"{system} works, but {weights.name} is missing"
