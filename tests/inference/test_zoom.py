@@ -98,7 +98,7 @@ def test_margins_of_masks_and_scribbles():
     assert np.ptp([look(prompts(prior=prior), mask_margin=1.6).window.low[0],
                    look(prompts(prior=prior), mask_margin=1.6).window.high[0]]) == pytest.approx(64)
     stroke = [(80 + n, 80) for n in range(30)]
-    window = look(prompts(scribble_positive=stroke), scribble_margin=2.0).window
+    window = look(prompts(scribble_positive=stroke, scribble_negative=stroke), scribble_margin=2.0).window
     np.testing.assert_allclose(window.high - window.low, (60, 60))
 
 
@@ -172,7 +172,8 @@ def test_small_objects_are_looked_at_again():
 def test_mask_beyond_the_window_is_looked_at_from_farther():
     image = np.zeros((200, 200), np.float32)
     image[40:160, 40:160] = 100
-    own = prompts(scribble_positive=[(100, 100 + n) for n in range(10)])
+    stroke = [(100, 100 + n) for n in range(10)]
+    own = prompts(scribble_positive=stroke, scribble_negative=stroke)
     network = Network(lambda fused: np.where(fused[:, 0] >= fused[:, 0].max() - 1e-6, 8.0, -8.0))
     first = ZoomSegmenter(network, ZoomSettings(window=32, max_passes=1))(image, (1, 1), own)
     wide = ZoomSegmenter(network, ZoomSettings(window=32, max_passes=3))(image, (1, 1), own)
