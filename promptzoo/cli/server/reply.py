@@ -34,7 +34,7 @@ def labelmap(answer: Answer, request: Mapping[str, Any]) -> np.ndarray:
     wanted = request.get("result_dtype") or ("uint8" if largest < 256 else "uint16")
     if wanted not in DTYPES or (wanted == "uint8" and largest > 255):
         raise ImageError(complain("result_dtype", f"{wanted} for object ids up to {largest}", ", ".join(DTYPES)))
-    return labels.astype(wanted)
+    return labels.astype(wanted, order="F")  # the order of NIfTI and NRRD files: written several times faster
 
 
 def label_names(answer: Answer, labels: np.ndarray) -> dict[str, int]:
@@ -42,8 +42,14 @@ def label_names(answer: Answer, labels: np.ndarray) -> dict[str, int]:
 
     Objects with an empty mask are left out: 3D Slicer gives the names by position among the values that it finds.
     """
-    present = {int(value) for value in np.unique(labels) if value}
-    return {name: number for number, name in sorted(object_names(answer).items()) if number in present}
+    counts = voxel_counts(answer, labels)
+    return {name: number for number, name in sorted(object_names(answer).items()) if counts.get(number)}
+
+
+def voxel_counts(answer: Answer, labels: np.ndarray) -> dict[int, int]:
+    """Voxels of every object in the label map, by object id; looks only where the object was predicted."""
+    return {entry.object_id: int(np.count_nonzero(labels[entry.region] == entry.object_id))
+            for entry in answer.prediction.objects}
 
 
 def object_names(answer: Answer) -> dict[int, str]:
@@ -57,9 +63,8 @@ def object_names(answer: Answer) -> dict[int, str]:
 
 def describe(answer: Answer, labels: np.ndarray) -> dict[str, Any]:
     """The JSON beside the label map: names, estimated Dice per object, seconds, engine, bundle and its version."""
-    names = object_names(answer)
-    counts = dict(zip(*(v.tolist() for v in np.unique(labels, return_counts=True))))
-    objects = [{"id": entry.object_id, "name": names.get(entry.object_id, ""), "voxels": counts.get(entry.object_id, 0),
+    names, counts = object_names(answer), voxel_counts(answer, labels)
+    objects = [{"id": entry.object_id, "name": names.get(entry.object_id, ""), "voxels": counts[entry.object_id],
                 "estimated_dice": None if entry.estimated_dice is None else round(float(entry.estimated_dice), 4)}
                for entry in answer.prediction.objects]
     description: dict[str, Any] = {
