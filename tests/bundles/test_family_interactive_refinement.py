@@ -31,14 +31,14 @@ from promptzoo.training.dataset import ProceduralDataset
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SEED = 20260
-SIDES, COUNTS, CLICKS = {2: 96, 3: 48}, {2: 40, 3: 12}, {2: 10, 3: 6}
+SIDES, COUNTS, CLICKS = {2: 96, 3: 48}, {2: 40, 3: 8}, {2: 10, 3: 5}
 GOAL, DROP = 0.90, 0.02
 
 LEAST_SAVED = 0.5
 """Clicks to 0.90 Dice that the memory of the previous mask must save on average."""
-MOST_DROPS = 0.15
-"""Share of correct further clicks that may lower Dice by more than 0.02. The goal is 0.05; the shipped 2D weights reach
-0.083 here, so this only guards against getting worse."""
+GOAL_DROPS, MOST_DROPS = 0.05, 0.15
+"""Share of correct further clicks that may lower Dice by more than 0.02: the goal, and a guard against getting worse.
+The shipped weights miss the goal: 0.083 in 2D, 0.117 in 3D."""
 LEAST_OBEYED = 0.9
 """Share of negative clicks on the mask that the network itself obeys, at the very voxel."""
 LEAST_PRIOR_GAIN = 0.05
@@ -189,10 +189,18 @@ def test_memory_saves_clicks(model, record_property, request):
     assert kept <= withheld - LEAST_SAVED, f"with memory {kept:.2f} clicks, without {withheld:.2f}"
 
 
-def test_correct_clicks_do_not_hurt(model, record_property):
+def test_correct_clicks_do_not_hurt(model, record_property, request):
+    """The goal of the family, on the share of correct further clicks that lower Dice."""
+    if not model.variant:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="first weights: 8.3 % in 2D, 11.7 % in 3D"))
     share = share_of_drops(*series(model, True))
     record_property("drops", share)
-    assert share <= MOST_DROPS, f"{share:.1%} of the further clicks lower Dice by more than {DROP}"
+    assert share <= GOAL_DROPS, f"{share:.1%} of the further clicks lower Dice by more than {DROP}"
+
+
+def test_correct_clicks_rarely_hurt(model):
+    """Short of the goal, no weights may be clearly worse than the first ones."""
+    assert share_of_drops(*series(model, True)) <= MOST_DROPS
 
 
 def test_more_clicks_are_better(model):
