@@ -76,6 +76,7 @@ def bench(
     task: Optional[List[str]] = typer.Option(None, help="Only these of seg2d, seg3d, seg. Default: what the bundle's "
                                                         "dimensions allow."),
     match: Optional[str] = typer.Option(None, help="Only rows whose id or image path holds this text."),
+    by: Optional[str] = typer.Option(None, help="Also summarise by this column of the datalist."),
     slices: str = typer.Option("auto", help="largest: measure 3D rows on their largest slice; none: as volumes; auto: "
                                             "largest for 2D bundles."),
     slice_wise: bool = typer.Option(False, "--slice-wise", help="Use a 2D bundle on volumes, slice by slice."),
@@ -109,7 +110,7 @@ def bench(
         results = run_bench(
             listed, predictor if jobs == 1 else maker, protocol, clicks, baselines=words(baseline), limit=limit,
             box_style=box_style, seed=seed, jobs=jobs, progress=report, command=command_line(ctx),
-            measure_excluded=measure_excluded)
+            measure_excluded=measure_excluded, by=by)
     if robustness:
         from promptzoo.evaluation.robustness import run_robustness
 
@@ -180,6 +181,7 @@ def _print(results: dict) -> None:
     shown = _shown_steps(summary["steps"])
     line = partial(_line, shown=shown)
     rows = [line(f"{name}", block) for name, block in summary["by_modality"].items()]
+    rows += [line(f"{name or 'no value'}", block) for name, block in results["groups"].items()]
     rows.append(line("all", summary))
     rows += [line(f"all, {name}", block["summary"]) for name, block in results["baselines"].items()]
     if results["excluded"]["summary"]:

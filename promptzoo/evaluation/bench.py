@@ -136,7 +136,7 @@ def _answers(datalist: Datalist, make: PredictorOrFactory, plan: BenchPlan, rows
 def run_bench(datalist: Datalist | str | Path, predictor: PredictorOrFactory, protocol: str = "clicks",
               clicks: int | None = None, *, baselines: Iterable[str] = (), limit: int | None = None,
               box_style: str = "mid-slice", seed: int = 0, jobs: int = 1, progress: Progress | None = None,
-              command: str | None = None, measure_excluded: bool = False) -> dict:
+              command: str | None = None, measure_excluded: bool = False, by: str | None = None) -> dict:
     """Measure a predictor.
 
     Args:
@@ -150,15 +150,17 @@ def run_bench(datalist: Datalist | str | Path, predictor: PredictorOrFactory, pr
         progress: called as ``progress(done, total, id)`` after each row.
         command: the command line to record; None takes the running one.
         measure_excluded: also run the rows that the rules exclude (not the empty ones), and report them apart.
+        by: a further column of the datalist (``licence_class``, ``case``, …) whose values are summarised apart.
 
     Returns:
         ``{"bundle", "engine", "protocol", "clicks", "cases", "summary", "calibration", "monotonicity", "baselines",
-        "excluded", "errors", "datalist", "seed", "command", "versions", "hardware"}``. ``cases`` are in the
-        datalist's order. A case that raised is in ``errors`` and in no mean.
+        "groups", "excluded", "errors", "datalist", "seed", "command", "versions", "hardware"}``. ``cases`` are in
+        the datalist's order, ``groups`` maps each value of the column ``by`` to its summary. A case that raised is in
+        ``errors`` and in no mean.
 
     Raises:
-        PromptZooError: for an unknown protocol, baseline or box style, a bad number of clicks, or jobs without a
-            factory.
+        PromptZooError: for an unknown protocol, baseline, box style or column, a bad number of clicks, or jobs
+            without a factory.
         MissingDependencyError: if a baseline's package is not installed.
         EngineError: if a process died.
     """
@@ -167,6 +169,9 @@ def run_bench(datalist: Datalist | str | Path, predictor: PredictorOrFactory, pr
         raise PromptZooError(complain("jobs and limit", [jobs, limit], "1 or more"))
     count = DEFAULT_CLICKS.get(protocol, 0) if clicks is None or protocol == "box" else int(clicks)
     plan = BenchPlan(protocol, count, tuple(dict.fromkeys(baselines)), box_style, seed)
+    columns = sorted({name for row in listed.rows for name in row.extra})
+    if by is not None and by not in columns:
+        raise PromptZooError(complain("column to summarise by", by, ", ".join(columns) or "none in this datalist"))
     rows, excluded = listed.select(limit, seed)
     apart = [row for row, why in excluded if measure_excluded and why != "0 voxels"]
     todo, answers = [*rows, *apart], {}
@@ -186,6 +191,7 @@ def run_bench(datalist: Datalist | str | Path, predictor: PredictorOrFactory, pr
         "summary": summarise(cases),
         "calibration": calibrate(cases),
         "monotonicity": monotonicity(cases),
+        "groups": {} if by is None else _groups(main, {row.id: row.extra.get(by, "") for row in rows}),
         "baselines": {n: _peer_block([a["baselines"][n] for a in main if n in a["baselines"]]) for n in plan.baselines},
         "excluded": {"n": len(excluded), "rows": [{"id": row.id, "reason": why} for row, why in excluded],
                      "cases": [c for a in others for c in a["cases"]],
@@ -205,6 +211,11 @@ def _name_of(make: Any) -> str:
         return make.name
     arguments = [a for a in getattr(make, "args", ()) if isinstance(a, (str, Path))]
     return Path(arguments[0]).name if arguments else getattr(make, "__name__", type(make).__name__)
+
+
+def _groups(answers: Sequence[dict], values: dict[str, str]) -> dict[str, dict]:
+    return {value: summarise([c for a in answers if values[a["id"]] == value for c in a["cases"]])
+            for value in sorted(set(values.values()))}
 
 
 def _peer_block(parts: Sequence[dict]) -> dict:

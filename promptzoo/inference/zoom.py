@@ -260,8 +260,12 @@ def ct_window(image: np.ndarray, prompts: ObjectPrompts) -> np.ndarray:
         tissue = float(np.median(image[prompts.prior >= 0.5]))
     else:
         return image
-    low, high = next(limits for most, limits in CT_WINDOWS if tissue < most)
-    return np.clip(image, low, high)
+    return np.clip(image, *ct_limits(tissue))
+
+
+def ct_limits(tissue: float) -> tuple[float, float]:
+    """Black and white of the display window for a tissue, all in Hounsfield units; see :data:`CT_WINDOWS`."""
+    return next(limits for most, limits in CT_WINDOWS if tissue < most)
 
 
 def bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -37,7 +37,7 @@ class WindowAnnotator:
         elif way == 2:
             positive, negative = scribbles.human_like(truth, rng)
             session.scribble_positive.append(positive)
-            if len(negative) and rng.random() < 0.75:
+            if len(negative) and rng.random() < 0.6:
                 session.scribble_negative.append(negative)
         elif way == 3:
             session.lasso = lassos.loose_region(truth, rng)

@@ -53,7 +53,8 @@ class InteractiveUpdate:
         sessions = [self.annotator.start(mask, rng) for mask in truth]
         priors = None if self.context is None else np.stack([self.context(mask, rng) for mask in truth])
         consistent = bool(getattr(engine.loss_function, "consistency_weight", 0.0))
-        before, logits, memory = None, None, {}
+        before, logits = None, None
+        memory: dict[str, torch.Tensor] = {}
         for _ in range(1 + int(rng.choice(len(self.rounds), p=self.rounds))):
             maps = np.stack([prompt_maps(s.prompts(), window) for s, window in zip(sessions, windows)])
             maps = maps if priors is None else np.concatenate([maps, priors], 1)

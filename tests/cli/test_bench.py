@@ -67,6 +67,16 @@ def test_table_and_json(run, datalist):
     assert "cases" not in short and short["summary"]["n"] == 2
 
 
+def test_a_further_column_is_summarised_apart(run, datalist):
+    text = datalist.read_text().replace("2,MR,", "2,MR,from afar").replace("1,CT,", "1,CT,from here")
+    datalist.write_text(text)
+    groups = bench(run, datalist, "--protocol", "box", "--by", "note")["groups"]
+    assert {name: block["n"] for name, block in groups.items()} == {"from afar": 1, "from here": 1}
+    assert "from afar" in run("bench", datalist, "--bundle", "solid_3d", "--protocol", "box", "--by", "note").stdout
+    said = run("bench", datalist, "--bundle", "solid_3d", "--by", "weather", code=2).stderr
+    assert "column to summarise by" in said and "note" in said
+
+
 def test_long_protocols_show_the_reported_clicks(run, datalist):
     said = run("bench", datalist, "--bundle", "solid_3d", "--clicks", "10", "--limit", "1").stdout
     assert "Dice click 5" in said and "Dice click 4" not in said

@@ -272,11 +272,7 @@ def test_scribbles_lie_on_the_right_side(mask):
         assert inside >= (INSIDE_FRAC if thick else THIN_INSIDE_FRAC) * total > 0
 
 
-OFF_ARRAY = pytest.mark.xfail(strict=False, reason="strokes.inside_stroke keeps samples beyond the array's border")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=OFF_ARRAY) if n == "corner" else n
-                                  for n in SHAPES if SHAPES[n].ndim == 2])
+@pytest.mark.parametrize("name", [n for n in SHAPES if SHAPES[n].ndim == 2])
 def test_the_middle_of_the_pen_stays_inside(name):
     mask = SHAPES[name]
     for seed in range(10):
@@ -284,7 +280,7 @@ def test_the_middle_of_the_pen_stays_inside(name):
         assert len(line) and mask[tuple(np.rint(line).astype(int).T)].all()
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=OFF_ARRAY) if n == "border voxel" else n for n in SHAPES])
+@pytest.mark.parametrize("name", list(SHAPES))
 def test_positive_scribbles_are_never_empty(name):
     for seed in range(20):
         rng = np.random.default_rng(seed)

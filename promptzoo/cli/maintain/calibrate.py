@@ -1,8 +1,8 @@
 """Fit the map from a bundle's raw Dice estimate to expected Dice: ``scripts/calibrate_bundle BUNDLE DATALIST``.
 
-Isotonic regression (Zadrozny and Elkan, KDD 2002) over all steps of the click and box protocols, on rows of one licence
-class only, so that the rows on which the calibration is reported can be others. Writes ``calibration`` of the inferer
-in ``configs/inference.json``.
+Isotonic regression (Zadrozny and Elkan, KDD 2002) over all steps of the click and box protocols, on rows of some licence
+classes only, so that the rows on which the calibration is reported can be others; rows of class ``open`` are no choice
+for weights that were trained on them. Writes ``calibration`` of the inferer in ``configs/inference.json``.
 """
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from scipy.optimize import isotonic_regression
 
 from promptzoo.core.bundles import BundleInfo, get_bundle, read_json
 from promptzoo.core.errors import BundleError, PromptZooError, complain
+from promptzoo.training.real import LICENCE_COLUMN
 
 KNOTS = 9
+UNSEEN = ("open-repo", "open-upstream", "open-terms")
+"""Licence classes that the shipped weights are calibrated on; they are not trained on them."""
 
 
 def fit(estimated: Sequence[float], dice: Sequence[float], knots: int = KNOTS) -> dict[str, list[float]]:
@@ -50,15 +53,15 @@ def fit(estimated: Sequence[float], dice: Sequence[float], knots: int = KNOTS) -
     return {"estimated": [round(a, 4) for a, _ in kept], "dice": [round(v, 4) for _, v in kept]}
 
 
-def calibrate(info: BundleInfo, datalist: str, licence_class: str = "open", limit: int | None = None,
+def calibrate(info: BundleInfo, datalist: str, licence_classes: Sequence[str] = UNSEEN, limit: int | None = None,
               engine: str = "auto") -> dict[str, list[float]]:
-    """Measure a bundle on the rows of one licence class and write its calibration; see :func:`fit`."""
+    """Measure a bundle on the rows of some licence classes and write its calibration; see :func:`fit`."""
     from promptzoo.evaluation.bench import run_bench
     from promptzoo.evaluation.datalist import Datalist
     from promptzoo.inference import load_predictor
 
     with open(datalist, newline="", encoding="utf-8-sig") as stream:
-        wanted = {row["id"] for row in csv.DictReader(stream) if row.get("licence_class") == licence_class}
+        wanted = {row["id"] for row in csv.DictReader(stream) if row.get(LICENCE_COLUMN) in licence_classes}
     listed = Datalist.read(datalist, slices="largest" if info.dimensions == 2 else None, max_components=3,
                            tasks=None if info.dimensions == 2 else ("seg3d", "seg"))
     listed = Datalist(tuple(row for row in listed.rows if row.id in wanted), listed.ignored, listed.slices,
@@ -84,13 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="calibrate_bundle", description=__doc__)
     parser.add_argument("bundle", help="name or path of the bundle")
     parser.add_argument("datalist", help="CSV of cases with a column licence_class")
-    parser.add_argument("--licence-class", default="open", help="rows to fit on")
+    parser.add_argument("--licence-class", action="append", default=[],
+                        help=f"rows to fit on; may be repeated; without it {', '.join(UNSEEN)}")
     parser.add_argument("--limit", type=int, default=None, help="at most this many cases")
     parser.add_argument("--engine", default="auto", help="engine to measure with")
     asked = parser.parse_args(argv)
     try:
-        found = calibrate(get_bundle(asked.bundle), str(Path(asked.datalist)), asked.licence_class, asked.limit,
-                          asked.engine)
+        found = calibrate(get_bundle(asked.bundle), str(Path(asked.datalist)), asked.licence_class or UNSEEN,
+                          asked.limit, asked.engine)
     except PromptZooError as error:
         print(f"calibrate_bundle: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """Measure a bundle and write its ``docs/results.json``: ``scripts/measure_bundle BUNDLE DATALIST``.
 
-Every block of the file is one ``promptzoo bench`` run and holds the command that repeats it.
+Every block of the file is one ``promptzoo bench`` run and holds the command that repeats it. Rows that training may
+have seen (licence class ``open``) and the others are also reported apart.
 """
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from typing import Any, Sequence
 
 from promptzoo.core.bundles import BundleInfo, get_bundle, read_json
 from promptzoo.core.errors import BundleError, PromptZooError, complain
+from promptzoo.training.real import LICENCE_CLASS, LICENCE_COLUMN
 
 PEERS = "random-walker,ellipse,graph-cut"
 
@@ -75,6 +77,7 @@ def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = 
             options += ["--limit", str(limit)]
         if "--robustness" not in options:
             options += ["--jobs", str(jobs)]
+        options += ["--by", LICENCE_COLUMN]
         document[block.name] = _run(block.bundle or info.name, info.path.parent, datalist, options)
         place.parent.mkdir(exist_ok=True)
         place.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -102,6 +105,7 @@ def _digest(results: dict[str, Any], command: str) -> dict[str, Any]:
             **{key: summary[key] for key in ("dice", "nsd", "noc90", "dsc_auc", "nsd_auc", "seconds_p50")},
             "by_modality": {name: {"n": part["n"], "dice": part["dice"]}
                             for name, part in summary["by_modality"].items()},
+            **_seen_apart(results["groups"]),
             "calibration": results["calibration"], "monotonicity": results["monotonicity"],
             "peers": {name: {key: part["summary"][key] for key in ("dice", "nsd", "dsc_auc")}
                       for name, part in results["baselines"].items()},
@@ -109,6 +113,17 @@ def _digest(results: dict[str, Any], command: str) -> dict[str, Any]:
             "hardware": results["hardware"], "versions": results["versions"]}
     if "robustness" in results:
         kept["robustness"] = results["robustness"]
+    return kept
+
+
+def _seen_apart(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Mean Dice of the rows that training may draw from (``seen``) and of all others (``unseen``)."""
+    kept = {}
+    for name, wanted in (("seen", True), ("unseen", False)):
+        parts = [group for value, group in groups.items() if (value == LICENCE_CLASS) is wanted and group["n"]]
+        total = sum(part["n"] for part in parts)
+        steps = zip(*([part["n"] * dice for dice in part["dice"]] for part in parts))
+        kept[name] = {"n": total, "dice": [round(sum(step) / total, 4) for step in steps]}
     return kept
 
 

@@ -84,7 +84,7 @@ def inside_stroke(mask: np.ndarray, length: float, rng: np.random.Generator) -> 
         line = along_level(inner, float(inner.max()) * rng.uniform(0.25, 0.7), length, rng)
     else:
         line = across(mask, length, rng)
-    line = wobble(line, 0.02 * length, rng)
-    at = np.clip(np.rint(line), 0, np.array(mask.shape) - 1).astype(int)
+    line = np.clip(wobble(line, 0.02 * length, rng), 0, np.array(mask.shape) - 1)
+    at = np.rint(line).astype(int)
     line = line[mask[at[:, 0], at[:, 1]]] if len(line) else line
     return line if len(line) else np.argwhere(mask)[int(rng.integers(mask.sum()))][None].astype(float)
