@@ -4,7 +4,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from lib import shims
+import torch
+from lib import routes, shims
 from lib.infer import PromptInferTask
 from monailabel.config import settings
 from monailabel.datastore.local import LocalDatastore
@@ -16,6 +17,9 @@ from monailabel.tasks.activelearning.random import Random
 import promptzoo
 from promptzoo.cli.server.service import PromptService, is_ready
 from promptzoo.cli.server.studies import IMAGE_SUFFIXES, prepare_studies
+from promptzoo.cli.server.telemetry import Telemetry
+from promptzoo.cli.server.token import read_token
+from promptzoo.cli.server.work import WorkQueue
 from promptzoo.core.errors import NotFoundError, complain
 
 logger = logging.getLogger(__name__)
@@ -26,7 +30,9 @@ class PromptLabel(MONAILabelApp):
     """Promptable bundles for 3D Slicer, OHIF and MONAI Label's client.
 
     Configuration (``--conf NAME VALUE``): ``bundles`` (folder), ``engine`` (``auto``, ``torch`` …), ``cache_mb`` (most
-    memory for encoded images), ``preload`` (``false``: load a bundle at its first request).
+    memory for encoded images), ``preload`` (``false``: load a bundle at its first request), ``queue`` (most requests
+    that wait for the device), ``token_file`` (file with the bearer token that every request must have), ``upload_mb``
+    (largest request).
     """
 
     def __init__(self, app_dir, studies, conf):
@@ -34,6 +40,13 @@ class PromptLabel(MONAILabelApp):
         self.results = shims.result_folder()
         self.service = PromptService(conf.get("bundles"), conf.get("engine", "auto"),
                                      int(conf.get("cache_mb", 512)) << 20)
+        self.queue = WorkQueue("cuda:0" if torch.cuda.is_available() else "cpu", int(conf.get("queue", 32)))
+        self.loading = True
+        telemetry = Telemetry(self.queue)
+        self.service.heard = lambda answer: telemetry.decoded(answer.bundle.name, answer.seconds["total"])
+        telemetry.watch("cache_bytes", "Memory of encoded images", lambda: self.service.states.nbytes)
+        routes.serve_ours(self.queue, telemetry, self.unready, read_token(conf.get("token_file")),
+                          int(conf.get("upload_mb", 2048)) << 20)
         for bundle in self.service.bundles.values():
             if not is_ready(bundle):
                 logger.warning("bundle %s is not offered: no weights %s", bundle.name, bundle.weights.get("file"))
@@ -77,8 +90,18 @@ class PromptLabel(MONAILabelApp):
     def on_init_complete(self):
         """Load the bundles while the first user still looks for the study."""
         super().on_init_complete()
-        if str(self.conf.get("preload", "true")).lower() != "false":
-            threading.Thread(target=self.service.preload, name="preload", daemon=True).start()
+        if str(self.conf.get("preload", "true")).lower() == "false":
+            self.loading = False
+        else:
+            threading.Thread(target=self._preload, name="preload", daemon=True).start()
+
+    def _preload(self):
+        self.service.preload()
+        self.loading = False
+
+    def unready(self):
+        """What the server still waits for; empty once it can answer at once."""
+        return "the bundles are being loaded" if self.loading else ""
 
     def infer(self, request, datastore=None):
         """Answer an infer request; unlike MONAI Label's own, with readable errors and files of the studies only."""

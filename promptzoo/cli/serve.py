@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,6 +14,7 @@ import typer
 from promptzoo.cli.choice import weights_present
 from promptzoo.cli.common import existing, progress, say, say_error
 from promptzoo.cli.server.studies import Studies, prepare_studies
+from promptzoo.cli.server.token import read_token
 from promptzoo.core.bundles import find_bundles
 from promptzoo.core.errors import NotFoundError, PromptZooError, complain
 from promptzoo.core.locations import bundles_dir, cache_dir
@@ -32,25 +34,43 @@ def serve(
     bundles: Optional[Path] = typer.Option(None, help="Folder of bundles. Default: those of this installation. Bundles "
                                                       "are programs: serve only those you trust."),
     cache_mb: int = typer.Option(512, min=0, help="Most memory for prepared images."),
+    token_file: Optional[Path] = typer.Option(None, help="File with a token that every request must carry."),
+    tls_cert: Optional[Path] = typer.Option(None, help="Certificate chain (PEM) for https."),
+    tls_key: Optional[Path] = typer.Option(None, help="Private key (PEM) of the certificate."),
+    behind_proxy: bool = typer.Option(False, "--behind-proxy", help="A proxy before this server speaks https."),
+    queue: int = typer.Option(32, min=0, help="Most requests that wait for the device; more are answered 429."),
+    upload_mb: int = typer.Option(2048, min=1, help="Largest request."),
     preload: bool = typer.Option(True, "--preload/--no-preload", help="Load the bundles at once, not at first use."),
     log_level: str = typer.Option("warning", help="debug, info, warning or error."),
 ) -> None:
     """Start the MONAI Label server for 3D Slicer, OHIF and scripts.
 
-    Prints what to do next; stop it with Ctrl+C. It has no login: listen on other addresses only in a network you trust.
+    Prints what to do next; stop it with Ctrl+C. Without a token file it has no login: listen on other addresses only in
+    a network you trust.
     """
     require("monailabel", "the server", "label")
     app_dir = app_folder()
     _check_port(host, port)
-    if host not in LOCAL:
-        say(f"Warning: listening on {host} without a login: whoever reaches port {port} can read the studies.")
+    token = read_token(token_file)
+    _check_exposure(host, port, bool(token), tls_cert, tls_key, behind_proxy)
     folder = existing(bundles, "bundles folder") if bundles else bundles_dir()
     if not any(weights_present(info) for info in find_bundles(folder)):
         raise NotFoundError(complain("bundles with weights", f"none in {folder}", "a folder with at least one"))
     prepared, example = _studies(studies)
     export_settings(app_dir, prepared.source, port, {
-        "engine": engine, "bundles": str(folder.resolve()), "cache_mb": str(cache_mb), "preload": str(preload).lower()})
-    _run(host, port, log_level, prepared, example)
+        "engine": engine, "bundles": str(folder.resolve()), "cache_mb": str(cache_mb), "preload": str(preload).lower(),
+        "queue": str(queue), "upload_mb": str(upload_mb),
+        **({"token_file": str(token_file.expanduser().resolve())} if token_file else {})})
+    _run(host, port, log_level, prepared, example, Access(token, tls_cert, tls_key))
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may speak to the server, and how: its token (empty for none) and the files of https."""
+
+    token: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 def app_folder() -> Path:
@@ -65,6 +85,22 @@ def app_folder() -> Path:
         raise NotFoundError(complain("MONAI Label app", str(folder), "a folder with main.py",
                                      "Install promptzoo from its repository with pip install -e, or set PROMPTZOO_APP"))
     return folder.resolve()
+
+
+def _check_exposure(host: str, port: int, token: bool, cert: Path | None, key: Path | None, proxy: bool) -> None:
+    """Refuse to send a token in the clear over a network, and warn where there is none."""
+    for given, other, name in ((cert, key, "--tls-key"), (key, cert, "--tls-cert")):
+        if given is not None:
+            existing(given, "file of https")
+            if other is None:
+                raise PromptZooError(complain(f"https with {given.name} alone", "one file", f"{name} as well"))
+    if host in LOCAL:
+        return
+    if not token:
+        say(f"Warning: listening on {host} without a login: whoever reaches port {port} can read the studies.")
+    elif cert is None and not proxy:
+        raise PromptZooError(complain(f"a token on {host}", "no https, so everybody on the way can read the token",
+                                      "--tls-cert and --tls-key, or --behind-proxy if a proxy speaks https"))
 
 
 def _check_port(host: str, port: int) -> None:
@@ -143,7 +179,7 @@ def export_settings(app_dir: Path, studies: Path, port: int, conf: dict[str, str
     os.environ.setdefault("MONAI_LABEL_SESSION_PATH", str(cache_dir("sessions")))
 
 
-def next_steps(url: str, prepared: Studies, models: list[str], example: dict[str, Any]) -> str:
+def next_steps(url: str, prepared: Studies, models: list[str], example: dict[str, Any], token: bool = False) -> str:
     """What a person can do now.
 
     Args:
@@ -151,11 +187,15 @@ def next_steps(url: str, prepared: Studies, models: list[str], example: dict[str
         prepared: the studies.
         models: names of the click models, the preselected one first.
         example: ``image`` (id), ``file``, ``object`` and ``click`` (voxel).
+        token: whether requests must carry one.
     """
+    login = "" if not token else f"""
+Every request needs the token: -H 'Authorization: Bearer TOKEN'; a browser signs in once at
+    {url}/promptzoo/login?given=TOKEN"""
     model, click = (models or ["auto"])[0], example["click"]
     return f"""
 promptzoo serves {len(prepared.images)} images of {prepared.source} at {url}
-Not a medical device: a person must check every mask.
+Not a medical device: a person must check every mask.{login}
 
 3D Slicer (extension MONAILabel): module MONAI Label, server {url}, Next Sample.
     SmartEdit: choose {model}, then click or place a ROI. Scribbles: choose {model}_scribbles, then paint.
@@ -169,7 +209,7 @@ Models: {url}/info/   Images: {url}/datastore/?output=all   All routes: {url}/  
 """
 
 
-def _run(host: str, port: int, log_level: str, prepared: Studies, example: dict[str, Any]) -> None:
+def _run(host: str, port: int, log_level: str, prepared: Studies, example: dict[str, Any], access: Access) -> None:
     """Start MONAI Label's application and stay until it is stopped."""
     from promptzoo.core.autoload import mend_imports
 
@@ -190,9 +230,11 @@ def _run(host: str, port: int, log_level: str, prepared: Studies, example: dict[
 
                 models = [name for name, task in app_instance().info()["models"].items() if task["type"] == "deepgrow"]
                 shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-                say(next_steps(f"http://{shown}:{port}", prepared, models, example))
+                scheme = "https" if access.tls_cert else "http"
+                say(next_steps(f"{scheme}://{shown}:{port}", prepared, models, example, bool(access.token)))
 
-    server = Server(uvicorn.Config(app, host=host, port=port, log_level=log_level, log_config=None))
+    files = {} if access.tls_cert is None else {"ssl_certfile": access.tls_cert, "ssl_keyfile": access.tls_key}
+    server = Server(uvicorn.Config(app, host=host, port=port, log_level=log_level, log_config=None, **files))
     try:
         server.run()
     except KeyboardInterrupt:

@@ -60,6 +60,46 @@ class EngineError(PromptZooError, RuntimeError):
     http_status = 500
 
 
+class ConflictError(PromptZooError):
+    """Someone else changed the thing first, or it is no longer what the request speaks of."""
+
+    http_status = 409
+
+
+class StoreError(PromptZooError):
+    """A file that promptzoo keeps records in is damaged, foreign, too new or cannot be written."""
+
+    http_status = 500
+
+
+class BusyError(PromptZooError):
+    """Too many requests wait already.
+
+    Args:
+        message: what the user is told.
+        retry_after_s: when another attempt makes sense, in seconds.
+    """
+
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(max(1, int(retry_after_s)))}
+
+
+class AccessError(PromptZooError):
+    """A request without the right to what it asks for."""
+
+    http_status = 401
+    headers = {"WWW-Authenticate": "Bearer"}
+
+
+class TooLargeError(PromptZooError):
+    """A request with a larger body than the server takes."""
+
+    http_status = 413
+
+
 class MissingDependencyError(PromptZooError, ImportError):
     """A feature needs a package that is not installed."""
 

@@ -24,11 +24,12 @@ def started(monkeypatch):
 
 def test_serve_a_folder(run, started, bundles, volume_file, series_folder):
     said = run("serve", "--studies", volume_file.parent, "--port", 8077, "--engine", "torch", "--no-preload").stderr
-    (host, port, level, prepared, example), = started
+    (host, port, level, prepared, example, access), = started
     assert (host, port, level) == ("127.0.0.1", 8077, "warning") and "scan" in prepared.images
     assert example["click"] == [20, 18, 10] and example["image"] == "scan"
     assert json.loads(os.environ["MONAI_LABEL_APP_CONF"]) == {
-        "engine": "torch", "bundles": str(bundles), "cache_mb": "512", "preload": "false"}
+        "engine": "torch", "bundles": str(bundles), "cache_mb": "512", "preload": "false",
+        "queue": "32", "upload_mb": "2048"}
     assert os.environ["MONAI_LABEL_STUDIES"] == str(volume_file.parent) and "Warning" not in said
     assert os.environ["MONAI_LABEL_APP_DIR"].endswith("apps/promptlabel")
 
@@ -46,6 +47,22 @@ def test_what_to_do_next_can_be_pasted(run, started, bundles, volume_file):
 
 def test_other_addresses_are_warned_of(run, started, bundles, volume_file):
     assert "without a login" in run("serve", "--studies", volume_file.parent, "--host", "0.0.0.0").stderr
+
+
+def test_a_token_is_never_sent_in_the_clear_over_a_network(run, started, bundles, volume_file, tmp_path):
+    secret, chain = tmp_path / "token", tmp_path / "chain.pem"
+    secret.write_text("0123456789abcdef0123")
+    chain.write_text("")
+    away = ("serve", "--studies", volume_file.parent, "--token-file", secret, "--host", "0.0.0.0")
+    assert "a token on 0.0.0.0" in run(*away, code=2).stderr and not started
+    assert "https with chain.pem alone" in run(*away, "--tls-cert", chain, code=2).stderr and not started
+    run(*away, "--tls-cert", chain, "--tls-key", chain)
+    run(*away, "--behind-proxy")
+    run("serve", "--studies", volume_file.parent, "--token-file", secret)
+    assert [call[5].token for call in started] == ["0123456789abcdef0123"] * 3
+    assert json.loads(os.environ["MONAI_LABEL_APP_CONF"])["token_file"] == str(secret)
+    assert "/promptzoo/login" in command.next_steps("http://x", *started[0][3:4], [], started[0][4], True)
+    assert "token file" in run("serve", "--token-file", tmp_path / "none", code=4).stderr
 
 
 @pytest.mark.parametrize("arguments, code, message", [

@@ -16,21 +16,25 @@ from promptzoo.core.errors import MissingDependencyError, PromptZooError
 
 logger = logging.getLogger(__name__)
 
+REQUEST_ID = "request_id"
+"""Where the state of a request holds its id."""
 _HOST_STATUS = {"INVALID_INPUT": 400, "APP_INIT_ERROR": 404, "APP_ERROR": 404}
 """Status by name of MONAI Label's own error: unknown tasks and strategies, images and labels that do not exist."""
 
 
-def problem(error: Exception) -> tuple[int, dict[str, Any]]:
+def problem(error: Exception, request_id: str = "") -> tuple[int, dict[str, Any]]:
     """Status and body that an error is answered with.
 
     Args:
         error: one of ours, of FastAPI, of MONAI Label (told by its members ``error`` and ``msg``), or a defect.
+        request_id: of the request; empty makes one.
 
     Returns:
         The status, and ``{"detail": {"reason", "kind", "request_id"}}``. Of a defect the reason tells nothing but the
         type of the error; the log has the traceback under the same request id.
     """
-    detail: dict[str, Any] = {"reason": str(error), "kind": type(error).__name__, "request_id": uuid.uuid4().hex[:12]}
+    detail: dict[str, Any] = {"reason": str(error), "kind": type(error).__name__,
+                              "request_id": request_id or uuid.uuid4().hex[:12]}
     if isinstance(error, PromptZooError):
         status, detail["kind"] = error.http_status, error.kind
     elif isinstance(error, RequestValidationError):
@@ -55,9 +59,15 @@ def _headers(error: Exception) -> Mapping[str, str] | None:
     return getattr(error, "headers", None)
 
 
+def answer_of(error: Exception, request_id: str = "") -> JSONResponse:
+    """The answer to an error where no exception handler is near."""
+    status, body = problem(error, request_id)
+    return JSONResponse(body, status, headers=_headers(error))
+
+
 async def answer_problem(request: Request, error: Exception) -> JSONResponse:
     """The exception handler: log and answer."""
-    status, body = problem(error)
+    status, body = problem(error, request.scope.get("state", {}).get(REQUEST_ID, ""))
     told = body["detail"]
     defect = status >= 500 and not isinstance(error, (MissingDependencyError, StarletteHTTPException))
     logger.log(logging.ERROR if defect else logging.INFO, "%s %s -> %d %s [%s]: %s", request.method, request.url.path,

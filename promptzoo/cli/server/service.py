@@ -62,6 +62,9 @@ class PromptService:
         engine: engine of all predictors, ``auto`` or a name.
         cache_bytes: most memory held by encoded images.
         load: makes a predictor from a bundle's path and the engine.
+
+    Attributes:
+        heard: called with every :class:`Answer`, for metrics.
     """
 
     def __init__(self, bundles_folder: str | Path | None = None, engine: str = "auto", cache_bytes: int = 512 << 20,
@@ -71,6 +74,7 @@ class PromptService:
         self.images = ImageIndex()
         self.states = StateCache(cache_bytes)
         self.conversations = Conversations()
+        self.heard: Callable[[Answer], None] = lambda answer: None
         self._load = load
         self._predictors: dict[str, Predictor] = {}
         self._locks = {name: threading.Lock() for name in self.bundles}
@@ -148,7 +152,9 @@ class PromptService:
             self.conversations.record(key, prompts, prediction)
         ended = time.perf_counter()
         seconds = {"image": encoded - started, "decode": ended - encoded, "total": ended - started}
-        return Answer(bundle, prediction, prompts, _reason(prediction), seconds, before is not None)
+        answer = Answer(bundle, prediction, prompts, _reason(prediction), seconds, before is not None)
+        self.heard(answer)
+        return answer
 
 
 def _reason(prediction: Prediction) -> str:
