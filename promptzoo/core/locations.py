@@ -1,4 +1,4 @@
-"""Folders: the user cache and the bundles."""
+"""Folders: the user cache, the user's data and the bundles."""
 from __future__ import annotations
 
 import os
@@ -14,6 +14,18 @@ def cache_dir(*parts: str) -> Path:
     """
     base = os.environ.get("PROMPTZOO_CACHE")
     root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promptzoo"
+    folder = root.joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def data_dir(*parts: str) -> Path:
+    """The folder of what a person made and would miss, with ``parts`` below it, created if need be.
+
+    ``$PROMPTZOO_DATA``, else ``$XDG_DATA_HOME/promptzoo``, else ``~/.local/share/promptzoo``.
+    """
+    base = os.environ.get("PROMPTZOO_DATA")
+    root = Path(base) if base else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "promptzoo"
     folder = root.joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -23,17 +23,14 @@ from promptzoo.core.errors import NotFoundError, PromptZooError, complain
 from promptzoo.core.locations import cache_dir
 from promptzoo.core.optional import require
 from promptzoo.data.dicom import NOT_IMAGES, WHOLE_SLIDE
+from promptzoo.data.dicomweb.folder import LABELS, NEVER_DICOM, image_ids, image_suffix, is_writable
 from promptzoo.data.io import read_image
 from promptzoo.data.nifti import write_nifti
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mgz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
-"""Formats of one file per image."""
-NOT_DICOM = (".json", ".csv", ".txt", ".md", ".pdf", ".html", ".xml", ".zip", ".gz", ".yml", ".yaml", ".py", ".log",
-             ".mhd", ".nhdr", ".raw", ".hdr", ".img", ".bmp", ".lock", ".pt", ".npy", ".npz")
-LABELS, LISTING = "labels", "datastore_v2.json"
-"""Where MONAI Label keeps labels, and what it knows of them."""
+LISTING = "datastore_v2.json"
+"""What MONAI Label knows of labels; the labels lie in the sub-folder ``LABELS``."""
 
 
 @dataclass
@@ -53,11 +50,6 @@ class Studies:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def image_suffix(name: str) -> str:
-    """The image suffix of a file name; empty if it has none."""
-    return next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
-
-
 def _files(source: Path) -> Iterator[Path]:
     """Regular files below ``source``, without labels and hidden ones, in a fixed order."""
     for folder, names, files in os.walk(source):
@@ -71,21 +63,6 @@ def _is_dicom(path: Path) -> bool:
             return stream.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom", ".ima")
     except OSError:
         return False
-
-
-def _named(files: list[Path], source: Path) -> dict[str, Path]:
-    """File by image id: the name without suffix, preceded by the sub-folders; unique."""
-    named: dict[str, Path] = {}
-    for path in files:
-        parts = path.relative_to(source).parts
-        stem = parts[-1][:-len(image_suffix(parts[-1]))]
-        base = re.sub(r"[^\w.+-]+", "_", "_".join((*parts[:-1], stem))) or "image"
-        wanted, count = base, 1
-        while wanted in named:
-            count += 1
-            wanted = f"{base}_{count}"
-        named[wanted] = path
-    return named
 
 
 def prepare_studies(source: str | Path, report: Callable[[int, int, str], None] | None = None) -> Studies:
@@ -103,10 +80,10 @@ def prepare_studies(source: str | Path, report: Callable[[int, int, str], None] 
         raise NotFoundError(complain("studies folder", str(source), "an existing folder", "Check the path"))
     files = list(_files(place))
     images = [path for path in files if image_suffix(path.name)]
-    dicom = [path for path in files if not image_suffix(path.name) and path.suffix.lower() not in NOT_DICOM
+    dicom = [path for path in files if not image_suffix(path.name) and path.suffix.lower() not in NEVER_DICOM
              and path.name != "DICOMDIR" and _is_dicom(path)]
-    named = _named(images, place)
-    writable = os.access(place, os.W_OK) and bool(place.stat().st_mode & 0o222)  # root may write where nobody shall
+    named = image_ids(images, place)
+    writable = is_writable(place)
     flat = all(name + image_suffix(path.name) == path.name and path.parent == place for name, path in named.items())
     if flat and writable and not dicom:
         return Studies(place, place, named)
