@@ -1,0 +1,202 @@
+"""What the sessions' endpoints do, without HTTP: changes of a session, and the answers to them."""
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Collection, Mapping, Protocol
+
+import numpy as np
+
+from promptzoo.cli.server.images import ImageIndex, OpenImage
+from promptzoo.core.bundles import BundleInfo
+from promptzoo.core.errors import ConflictError, NotFoundError, PromptError, complain
+from promptzoo.core.geometry import Grid
+from promptzoo.core.protocols import Prediction, Predictor
+from promptzoo.inference.sessions import (
+    Event,
+    Session,
+    SessionRunner,
+    SessionState,
+    SessionStore,
+    label_digest,
+    replay,
+)
+from promptzoo.inference.state import StateCache
+
+logger = logging.getLogger(__name__)
+
+
+class Serving(Protocol):
+    """What is needed of :class:`promptzoo.cli.server.service.PromptService`."""
+
+    bundles: Mapping[str, BundleInfo]
+    images: ImageIndex
+    states: StateCache
+
+    def predictor(self, name: str) -> Predictor:
+        """The predictor of a bundle."""
+
+    def choose(self, grid: Grid, kinds: Collection[str] = ()) -> BundleInfo:
+        """The bundle that fits an image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A session with the answer to one of its states.
+
+    Args:
+        session, state: whose answer it is.
+        prediction: the masks.
+        labels: the label map ``[i, j, k]`` uint16 under the state's overlap rule.
+        digest: of the label map.
+        seconds: ``answer`` (image and decodes), ``total``.
+    """
+
+    session: Session
+    state: SessionState
+    prediction: Prediction
+    labels: np.ndarray
+    digest: str
+    seconds: Mapping[str, float]
+
+    @property
+    def reason(self) -> str:
+        """Why no voxel is marked; empty if one is."""
+        if self.labels.any():
+            return ""
+        told = [str(entry.info["reason"]) for entry in self.prediction.objects if entry.info.get("reason")]
+        nothing = "no prompt was given" if not self.state.given else "the network found nothing at the prompts"
+        return told[0] if told else nothing
+
+
+class SessionDesk:
+    """Sessions of a service.
+
+    Args:
+        service: bundles, images and encoded states.
+        store: where sessions are kept.
+        find_image: path of the image of an id; raises NotFoundError for one that is not served.
+        runner: keeps answers in memory.
+    """
+
+    def __init__(self, service: Serving, store: SessionStore, find_image: Callable[[str], Path],
+                 runner: SessionRunner | None = None) -> None:
+        self.service, self.store, self.find_image = service, store, find_image
+        self.runner = SessionRunner() if runner is None else runner
+
+    def create(self, image: str, bundle: str = "auto", user: str = "") -> Session:
+        """Begin a session.
+
+        Raises:
+            NotFoundError: if there is no such image or bundle, or none that fits.
+            ImageError: if the image cannot be read.
+        """
+        opened = self.service.images.open(self.find_image(image))
+        chosen = self.service.choose(opened.grid) if bundle == "auto" else self._bundle(bundle)
+        return self.store.create(image, opened.content_hash, user, chosen.name, chosen.version, opened.grid)
+
+    def restore(self, document: Mapping[str, Any], image: str, user: str = "", present_bundle: bool = False) -> Session:
+        """Make a session from an export, see :meth:`SessionStore.restore`; ``present_bundle`` takes its version here.
+
+        Raises:
+            PromptZooError: if the document is no export.
+            NotFoundError: if image or bundle is not here.
+            ConflictError: if the image is another one.
+        """
+        opened, version = self.service.images.open(self.find_image(image)), None
+        named = document.get("bundle")
+        if present_bundle and isinstance(named, Mapping):
+            version = self._bundle(str(named.get("name"))).version
+        return self.store.restore(document, image, user, opened.content_hash, version)
+
+    def add(self, session: Session, prompts: Any, objects: Any, expected: int | None) -> Look:
+        """Add prompts that the session's bundle takes, and answer. Raises like :meth:`Session.add`."""
+        prompts.check_on(session.info.grid, self._present_bundle(session).prompts)
+        return self.change(session, lambda: session.add(prompts.prompts, objects, expected))
+
+    def change(self, session: Session, write: Callable[[], Event]) -> Look:
+        """Write an event, answer the new state and record the answer.
+
+        Nothing is written if bundle or image cannot be used. Prompts that turn out to be unusable only when they are
+        decoded are undone, so that the session stays usable.
+
+        Raises:
+            ConflictError: if someone else wrote first, or image or bundle changed since the session was made.
+            NotFoundError: if the bundle, its weights or the image are not here.
+            PromptError: if the bundle refuses the prompts.
+        """
+        self.service.predictor(self._present_bundle(session).name)
+        self._image(session)
+        event = write()
+        try:
+            return self.look(session, event.sequence)
+        except PromptError:
+            if event.kind in ("prompts", "redo"):
+                try:
+                    session.undo(event.sequence)
+                except ConflictError:
+                    logger.info("session %s: refused prompts stay, another tab wrote already", session.id)
+            raise
+
+    def look(self, session: Session, upto: int | None = None) -> Look:
+        """The answer to the present state, or to the one after event ``upto``; recorded if it is the first.
+
+        Raises:
+            ConflictError: if image or bundle changed since the session was made.
+            NotFoundError: if the image, the bundle or the event is not there.
+        """
+        started = time.perf_counter()
+        bundle, state = self._present_bundle(session), session.state(upto)
+        predictor = self.service.predictor(bundle.name)
+        key = (session.info.image_hash, bundle.name, bundle.version)
+
+        def encode() -> Any:
+            return self.service.states.get(key, lambda: predictor.encode(self._image(session).take_volume()))
+
+        prediction = self.runner.answer(session, predictor, encode, state=state)
+        answered = time.perf_counter()
+        labels = prediction.labelmap(state.overlap)
+        digest = label_digest(labels)
+        seconds = {"answer": answered - started, "total": time.perf_counter() - started}
+        if state.changed:
+            session.record_answer(state.changed, digest, {entry.object_id: _plain(entry.estimated_dice)
+                                                          for entry in prediction.objects},
+                                  round(seconds["total"], 4), prediction.engine)
+        return Look(session, state, prediction, labels, digest, seconds)
+
+    def again(self, session: Session, upto: int | None = None) -> Look:
+        """The answer computed anew from image and log, with nothing kept in memory. Raises like :meth:`look`."""
+        started = time.perf_counter()
+        bundle, state = self._present_bundle(session), session.state(upto)
+        prediction = replay(session, self.service.predictor(bundle.name), self._image(session).take_volume(),
+                            state.sequence)
+        labels = prediction.labelmap(state.overlap)
+        seconds = {"total": time.perf_counter() - started}
+        return Look(session, state, prediction, labels, label_digest(labels), seconds)
+
+    def _bundle(self, name: str) -> BundleInfo:
+        bundle = self.service.bundles.get(name)
+        if bundle is None:
+            raise NotFoundError(complain("bundle", name, ", ".join(self.service.bundles) or "none"))
+        return bundle
+
+    def _present_bundle(self, session: Session) -> BundleInfo:
+        bundle = self._bundle(session.info.bundle)
+        if bundle.version != session.info.bundle_version:
+            raise ConflictError(complain(
+                f"version of bundle {bundle.name}", bundle.version, f"{session.info.bundle_version}, as in the session",
+                "Export the session and import it with present_bundle to go on with the installed version"))
+        return bundle
+
+    def _image(self, session: Session) -> OpenImage:
+        image = self.service.images.open(self.find_image(session.info.image_id))
+        if image.content_hash != session.info.image_hash:
+            raise ConflictError(complain("image of the session", f"{image.content_hash}, it changed since",
+                                         session.info.image_hash, "Begin a new session on the changed image"))
+        return image
+
+
+def _plain(value: Any) -> float | None:
+    return None if value is None else round(float(value), 4)
