@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 from lib import routes, shims
+from lib.datastore import StudyDatastore
+from lib.desk import Desk
 from lib.infer import PromptInferTask
-from monailabel.config import settings
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.tasks.activelearning.first import First
@@ -16,7 +16,6 @@ from monailabel.tasks.activelearning.random import Random
 
 import promptzoo
 from promptzoo.cli.server.service import PromptService, is_ready
-from promptzoo.cli.server.studies import IMAGE_SUFFIXES, prepare_studies
 from promptzoo.cli.server.telemetry import Telemetry
 from promptzoo.cli.server.token import read_token
 from promptzoo.cli.server.work import WorkQueue
@@ -32,7 +31,7 @@ class PromptLabel(MONAILabelApp):
     Configuration (``--conf NAME VALUE``): ``bundles`` (folder), ``engine`` (``auto``, ``torch`` …), ``cache_mb`` (most
     memory for encoded images), ``preload`` (``false``: load a bundle at its first request), ``queue`` (most requests
     that wait for the device), ``token_file`` (file with the bearer token that every request must have), ``upload_mb``
-    (largest request).
+    (largest request), ``sessions`` (file of the sessions).
     """
 
     def __init__(self, app_dir, studies, conf):
@@ -45,7 +44,9 @@ class PromptLabel(MONAILabelApp):
         telemetry = Telemetry(self.queue)
         self.service.heard = lambda answer: telemetry.decoded(answer.bundle.name, answer.seconds["total"])
         telemetry.watch("cache_bytes", "Memory of encoded images", lambda: self.service.states.nbytes)
-        routes.serve_ours(self.queue, telemetry, self.unready, read_token(conf.get("token_file")),
+        self.desk = Desk(self, studies, conf.get("sessions", ""))
+        telemetry.watch("session_bytes", "Memory of the answers of sessions", self.desk.runner.held_bytes)
+        routes.serve_ours(self.desk, self.queue, telemetry, self.unready, read_token(conf.get("token_file")),
                           int(conf.get("upload_mb", 2048)) << 20)
         for bundle in self.service.bundles.values():
             if not is_ready(bundle):
@@ -77,12 +78,7 @@ class PromptLabel(MONAILabelApp):
         """A folder of NIfTI, NRRD and DICOM; or what MONAI Label makes of a URL."""
         if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()
-        studies = prepare_studies(self.studies)
-        for uid, reason in studies.skipped.items():
-            logger.warning("DICOM series %s is not offered: %s", uid, reason)
-        return LocalDatastore(str(studies.folder), extensions=[f"*{suffix}" for suffix in IMAGE_SUFFIXES],
-                              auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
-                              read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY)
+        return StudyDatastore(self.studies)
 
     def _download_dcmqi_tools(self):
         """Not needed, and not to be fetched from the network at start: promptzoo writes DICOM SEG itself."""

@@ -199,7 +199,8 @@ Not a medical device: a person must check every mask.{login}
 
 3D Slicer (extension MONAILabel): module MONAI Label, server {url}, Next Sample.
     SmartEdit: choose {model}, then click or place a ROI. Scribbles: choose {model}_scribbles, then paint.
-OHIF: {url}/ohif/ shows studies of a DICOMweb server only; those of a folder not yet.
+OHIF, with the promptzoo panel at its right: {url}/promptzoo/viewer/open?image={example["image"]}
+    All studies: {url}/ohif/ (choose one, then MONAI Label).
 curl, one click on {example["image"]} ({example["object"]}); -F file=@FILE instead of image=ID sends an image of yours:
     curl '{url}/infer/{model}?image={example["image"]}&output=image' -o mask.nii.gz \\
         -F 'params={json.dumps({"foreground": [click], "result_extension": ".nii.gz"})}'

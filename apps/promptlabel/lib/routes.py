@@ -1,6 +1,8 @@
-"""Our routes before MONAI Label's: inference off the event loop, health, metrics; later DICOMweb and sessions."""
+"""Our routes before MONAI Label's: inference off the event loop, sessions, DICOMweb, OHIF, health and metrics."""
+import inspect
 import sys
 from functools import partial
+from pathlib import Path
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, UploadFile
 from fastapi.middleware.cors import CORSMiddleware
@@ -11,10 +13,16 @@ from monailabel.interfaces.exception import MONAILabelException
 
 import promptzoo
 from promptzoo.cli.server import problems
+from promptzoo.cli.server.dicomweb import PREFIX, dicomweb_router
 from promptzoo.cli.server.front import FrontSettings, install
 from promptzoo.cli.server.health import health_router
+from promptzoo.cli.server.ohif import ohif_router
+from promptzoo.cli.server.saving import LabelSaver
+from promptzoo.cli.server.sessions import sessions_router
+from promptzoo.cli.server.viewer import viewer_router
 
-OURS = {"/infer/[^/]+": ("POST",), "/healthz|/readyz|/metrics": (), "/promptzoo(/.*)?": ()}
+OURS = {"/infer/[^/]+": ("POST",), "/healthz|/readyz|/metrics": (), "/promptzoo(/.*)?": (), "/ohif(/.*)?": ("GET",),
+        f"{PREFIX}/.*": ()}
 """Paths that are answered here, with their methods."""
 
 
@@ -34,10 +42,11 @@ def infer_route(app, queue):
                                        file, label, output))
 
 
-def serve_ours(queue, telemetry, unready, token="", most_bytes=0):
+def serve_ours(desk, queue, telemetry, unready, token="", most_bytes=0):
     """Put our routes before MONAI Label's application, if one runs in this process.
 
     Args:
+        desk: :class:`lib.desk.Desk`: sessions, store and images of the app.
         queue: :class:`promptzoo.cli.server.work.WorkQueue` of the device.
         telemetry: :class:`promptzoo.cli.server.telemetry.Telemetry`.
         unready: says what the server still waits for; empty once it can answer.
@@ -52,7 +61,15 @@ def serve_ours(queue, telemetry, unready, token="", most_bytes=0):
     ours.add_middleware(CORSMiddleware, allow_origins=[str(o) for o in settings.MONAI_LABEL_CORS_ORIGINS] or ["*"],
                         allow_methods=["*"], allow_headers=["*"])
     ours.include_router(health_router(telemetry, unready, token))
+    limits = FrontSettings(token, most_bytes) if most_bytes else FrontSettings(token)
+    ours.include_router(sessions_router(desk.service, desk.sessions, desk.find_image, queue.call,
+                                        LabelSaver(desk.save_label, desk.archive), desk.runner, desk.archive))
+    ours.include_router(viewer_router(promptzoo.__version__, desk.bundles, desk.strategies, desk.next_case,
+                                      desk.archive, lambda image: queue.call(lambda: desk.grid_of(image))))
+    if desk.store is not None:
+        ours.include_router(dicomweb_router(desk.store, limits.most_bytes))
+    static = Path(inspect.getfile(host)).parent / "endpoints" / "static" / "ohif"
+    ours.include_router(ohif_router(static, PREFIX if desk.store is not None else ""))
     infer_route(ours, queue)
     problems.install(ours, MONAILabelException)
-    limits = FrontSettings(token, most_bytes) if most_bytes else FrontSettings(token)
     install(host.app, ours, OURS, limits, telemetry)

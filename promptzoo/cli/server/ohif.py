@@ -19,6 +19,7 @@ from promptzoo.core.errors import BundleError, NotFoundError, complain
 WEB = Path(__file__).with_name("web")
 """Scripts and styles of our panel."""
 _OUTSIDE = re.compile(r"<link[^>]*https://fonts\.[^>]*>")
+_OUTSIDE_CSS = re.compile(r"@import\s*(url\()?[\"']?https://fonts\.[^;]*;")
 _HERE = """<script>if (!/MONAILABEL_SERVER_URL=/.test(document.cookie))
   document.cookie = 'MONAILABEL_SERVER_URL=' + encodeURIComponent(location.origin + '/') + ';path=/;SameSite=Strict';
 </script>"""
@@ -82,14 +83,22 @@ def ohif_router(static: Path, root: str = "", name: str = "promptzoo") -> APIRou
                 return _file(static, path)  # a missing asset is missing; a route of the viewer is the start page
             text = start_page((static / "index.html").read_text(encoding="utf-8"))
             return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
+        if path.endswith(".css"):
+            place = _inside(static, path)
+            return Response(_OUTSIDE_CSS.sub("", place.read_text(encoding="utf-8")), media_type="text/css")
         return _file(static, path)
 
     return router
 
 
-def _file(folder: Path, path: str) -> FileResponse:
+def _inside(folder: Path, path: str) -> Path:
     place = (folder / path).resolve()
     if folder not in place.parents or not place.is_file():
         raise NotFoundError(complain("file of the viewer", path, "an existing one"))
+    return place
+
+
+def _file(folder: Path, path: str) -> FileResponse:
+    place = _inside(folder, path)
     kind = "text/javascript" if place.suffix == ".js" else mimetypes.guess_type(place.name)[0]
     return FileResponse(place, media_type=kind or "application/octet-stream")

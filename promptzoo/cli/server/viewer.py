@@ -1,0 +1,123 @@
+"""What the panel in OHIF asks beside sessions: the bundles, which image a series is, and the next case."""
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Optional
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+
+from promptzoo.cli.server.saving import Archive
+from promptzoo.core.bundles import BundleInfo
+from promptzoo.core.errors import NotFoundError, complain
+from promptzoo.core.geometry import Grid
+from promptzoo.data.colors import OBJECT_COLORS
+
+PREFIX = "/promptzoo/viewer"
+
+
+class BundleView(BaseModel):
+    """A bundle that can be chosen."""
+
+    name: str
+    title: str
+    description: str
+    dimensions: int
+    prompts: list[str] = Field(description="Kinds of prompt that it takes.")
+    classes: list[str] = Field(description="Names that class prompts can say.")
+    version: str
+
+
+class ConfigView(BaseModel):
+    """What the panel offers."""
+
+    version: str
+    bundles: list[BundleView]
+    strategies: dict[str, str] = Field(description="Description by name.")
+    colors: list[tuple[int, int, int]] = Field(description="Usual colours of objects 1, 2, …; then from the start.")
+
+
+class SeriesView(BaseModel):
+    """Which image a DICOM series is."""
+
+    image: str
+    study: str
+    series: str
+    shape: tuple[int, int, int] = Field(description="Voxels of the series along [column, row, slice].")
+    affine: list[list[float]] = Field(description="[4, 4] from those voxel indices to RAS+ millimetres.")
+
+
+class NextView(BaseModel):
+    """The next case."""
+
+    image: Optional[str] = Field(description="None if there is nothing left to do.")
+    study: str = ""
+    series: str = ""
+    strategy: str
+    reason: str
+
+
+def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
+                  strategies: Callable[[], Mapping[str, str]],
+                  choose: Callable[[str], Mapping[str, Any] | None], archive: Archive | None,
+                  grid_of: Callable[[str], Grid]) -> APIRouter:
+    """The routes.
+
+    Args:
+        version: of promptzoo.
+        bundles: those that can answer.
+        strategies: description by name of what chooses the next case.
+        choose: the next case of a strategy: ``id`` and perhaps ``reason``; None if none is left. Raises NotFoundError
+            for an unknown strategy.
+        archive: which series an image is; None if there is no DICOM.
+        grid_of: grid of an image by its id.
+    """
+    router = APIRouter(prefix=PREFIX, tags=["viewer"])
+
+    @router.get("/config")
+    def config() -> ConfigView:
+        """Bundles and strategies."""
+        return ConfigView(version=version, strategies=dict(strategies()), colors=list(OBJECT_COLORS), bundles=[
+            BundleView(name=b.name, title=b.title, description=b.description, dimensions=b.dimensions,
+                       prompts=sorted(b.prompts), classes=_classes(b), version=b.version)
+            for b in bundles().values()])
+
+    @router.get("/series/{series}")
+    def series(series: str) -> SeriesView:
+        """The image that a series is."""
+        if archive is None:
+            raise NotFoundError(complain("DICOM series", series, "none, this server has no DICOM store"))
+        link = archive.link(archive.image_of(series))
+        grid = link.voxels.series if link.voxels is not None else grid_of(link.image_id)
+        shape = (int(grid.shape[0]), int(grid.shape[1]), int(grid.shape[2]))
+        return SeriesView(image=link.image_id, study=link.study_uid, series=link.series_uid, shape=shape,
+                          affine=grid.affine.tolist())
+
+    @router.get("/next")
+    def next_case(strategy: str = "first") -> NextView:
+        """The next case, and why it."""
+        chosen = choose(strategy)
+        if not chosen:
+            return NextView(image=None, strategy=strategy, reason="every image has a final label")
+        image = str(chosen["id"])
+        reason = str(chosen.get("reason") or f"chosen by the strategy {strategy}")
+        if archive is None:
+            return NextView(image=image, strategy=strategy, reason=reason)
+        link = archive.link(image)
+        return NextView(image=image, study=link.study_uid, series=link.series_uid, strategy=strategy, reason=reason)
+
+    @router.get("/open", response_class=RedirectResponse, status_code=303)
+    def open_image(image: str) -> RedirectResponse:
+        """Open an image in OHIF."""
+        if archive is None:
+            raise NotFoundError(complain("image to open in OHIF", image, "none, this server has no DICOM store"))
+        link = archive.link(image)
+        return RedirectResponse(f"/ohif/monai-label?StudyInstanceUIDs={link.study_uid}"
+                                f"&initialSeriesInstanceUID={link.series_uid}", 303)
+
+    return router
+
+
+def _classes(bundle: BundleInfo) -> list[str]:
+    """Names that class prompts can say."""
+    return list(bundle.label.get("labels") or ()) if "class" in bundle.prompts else []

@@ -1,0 +1,166 @@
+// The promptzoo panel in OHIF: prompts, objects, undo, save and the next case.
+import { api } from "./api.js";
+import { Session } from "./session.js";
+import { Space } from "./space.js";
+import { activate, listen, registerTools } from "./tools.js";
+import { build } from "./ui.js";
+import { shownSeries, viewerReady } from "./viewer.js";
+
+const KEYS = { p: "point+", n: "point-", b: "box", s: "scribble+", d: "scribble-", l: "lasso+", e: "eraser" };
+
+class Panel {
+  constructor(config) {
+    this.config = config;
+    this.session = null;
+    this.tool = "";
+    this.object = 1;
+    this.live = true;
+    this.depth = 0;
+    this.message = { text: "", bad: false };
+    this.ui = build(this);
+  }
+
+  /** Follow the series in the active viewport. */
+  async follow() {
+    const set = shownSeries();
+    if (!set || set.SeriesInstanceUID === this.series) return;
+    this.series = set.SeriesInstanceUID;
+    try {
+      const series = await api.series(this.series);
+      const space = new Space(series.shape, series.affine);
+      this.session = new Session(set, series, space, this.config.colors, () => this.show(), (error) => this.fail(error));
+      this.object = 1;
+      const earlier = sessionStorage.getItem(this.session.memory);
+      if (earlier) await this.session.open(earlier);
+      else this.offer = (await api.sessions(series.image)).sessions.find((entry) => entry.sequence > 0);
+      this.say("");
+    } catch (error) {
+      this.session = null;
+      this.fail(error);
+    }
+    this.show();
+  }
+
+  get bundle() {
+    const name = this.session?.bundle ?? "auto";
+    return this.config.bundles.find((bundle) => bundle.name === name) ?? null;
+  }
+
+  takes(kind) {
+    const bundles = this.bundle ? [this.bundle] : this.config.bundles;
+    return bundles.some((bundle) => bundle.prompts.includes(kind));
+  }
+
+  classes() {
+    return (this.bundle ? [this.bundle] : this.config.bundles).flatMap((bundle) => bundle.classes);
+  }
+
+  choose(tool) {
+    this.tool = this.tool === tool ? "" : tool;
+    activate(this.tool ? this.tool.replace(/[+-]$/, "") : null);
+    this.show();
+  }
+
+  chooseBundle(name) {
+    if (!this.session) return;
+    const given = this.session.view?.prompts.map((entry) => entry.prompt) ?? [];
+    this.session.close().then(() => {
+      this.session.bundle = name;
+      const usable = given.filter((prompt) => this.takes(prompt.kind));
+      if (usable.length) this.session.run(() => this.session.say(usable, []));
+      this.show();
+    });
+  }
+
+  drawn(annotation) {
+    const positive = !this.tool.endsWith("-");
+    this.session?.drawn(annotation, { object_id: this.object, positive, depth: this.depth }, this.live);
+  }
+
+  speak(text) {
+    const known = this.classes().find((name) => name.toLowerCase() === text.toLowerCase());
+    const prompt = known && this.takes("class") ? { kind: "class", name: known, object_id: this.object }
+      : { kind: "text", text, object_id: this.object };
+    if (!this.takes(prompt.kind)) {
+      this.fail(new Error(`No bundle chosen here takes ${prompt.kind} prompts; mark the object instead.`));
+      return;
+    }
+    this.session?.tell(prompt);
+  }
+
+  save() {
+    this.session?.save((saved) => {
+      if (!saved.place) this.fail(new Error(saved.reason));
+      else if (saved.reason) this.say(`Saved ${saved.place}. ${saved.reason}`);
+      else this.say(`Saved ${saved.place} and DICOM SEG …${saved.seg_instance.slice(-12)}. Reload the study to open it.`);
+    });
+  }
+
+  async next(strategy) {
+    try {
+      const found = await api.next(strategy);
+      if (!found.study) {
+        this.say(found.image ? `${found.image} has no DICOM series to show. ${found.reason}` : `Nothing left: ${found.reason}.`);
+        return;
+      }
+      const place = new URL(window.location.href);
+      place.searchParams.set("StudyInstanceUIDs", found.study);
+      place.searchParams.set("initialSeriesInstanceUID", found.series);
+      sessionStorage.setItem("promptzoo:reason", `${found.image}: ${found.reason}.`);
+      window.location.assign(place);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  say(text) {
+    this.message = { text, bad: false };
+    this.show();
+  }
+
+  fail(error) {
+    this.message = { text: error.message, bad: true };
+    this.show();
+  }
+
+  show() {
+    this.ui.show();
+  }
+
+  key(event) {
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || !this.session) return;
+    const letter = event.key.toLowerCase();
+    let job = null;
+    if (event.ctrlKey || event.metaKey) {
+      if (letter === "z") job = () => (event.shiftKey ? this.session.redo() : this.session.undo());
+      if (letter === "y") job = () => this.session.redo();
+    } else if (event.altKey) {
+      if (KEYS[letter]) job = () => this.choose(KEYS[letter]);
+      if (letter === "enter") job = () => this.session.send();
+    }
+    if (!job) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    job();
+  }
+}
+
+async function start() {
+  await viewerReady();
+  const panel = new Panel(await api.config());
+  window.promptzoo = panel;
+  registerTools();
+  listen({
+    drawn: (annotation) => panel.drawn(annotation),
+    moved: (annotation) => panel.session?.moved(annotation),
+    removed: (uid) => panel.session?.removed(uid),
+  });
+  window.addEventListener("keydown", (event) => panel.key(event), true);
+  await panel.follow();
+  const reason = sessionStorage.getItem("promptzoo:reason");
+  if (reason) panel.say(reason);
+  sessionStorage.removeItem("promptzoo:reason");
+  setInterval(() => panel.follow(), 1500);
+}
+
+start().catch((error) => console.error("promptzoo panel:", error));
