@@ -4,7 +4,7 @@ import { Session } from "./session.js";
 import { Space } from "./space.js";
 import { activate, listen, registerTools } from "./tools.js";
 import { build } from "./ui.js";
-import { shownSeries, viewerReady } from "./viewer.js";
+import { activateUnder, shownSeries, viewerReady } from "./viewer.js";
 
 const KEYS = { p: "point+", n: "point-", b: "box", s: "scribble+", d: "scribble-", l: "lasso+", e: "eraser" };
 
@@ -155,6 +155,9 @@ async function start() {
     moved: (annotation) => panel.session?.moved(annotation),
     removed: (uid) => panel.session?.removed(uid),
   });
+  window.addEventListener("pointermove", (event) => {
+    if (panel.tool && !event.buttons) activateUnder(event.clientX, event.clientY);
+  }, true);
   window.addEventListener("keydown", (event) => panel.key(event), true);
   await panel.follow();
   const reason = sessionStorage.getItem("promptzoo:reason");

@@ -112,6 +112,17 @@ export async function showUncertainty(set, answer) {
   paint(UNCERTAINTY, volume, steps, answer.shape);
 }
 
+/** Make the viewport under a place of the page the active one: OHIF spends the first click in another one on that. */
+export function activateUnder(x, y) {
+  const grid = service("viewportGridService");
+  const { viewports, activeViewportId } = grid.getState();
+  for (const id of viewports.keys()) {
+    const frame = service("cornerstoneViewportService").getCornerstoneViewport(id)?.element.getBoundingClientRect();
+    const inside = frame && x >= frame.left && x <= frame.right && y >= frame.top && y <= frame.bottom;
+    if (inside && id !== activeViewportId) grid.setActiveViewportId(id);
+  }
+}
+
 /** Draw everything anew. */
 export function render() {
   for (const engine of window.cornerstone.getRenderingEngines()) engine.render();

@@ -1,0 +1,133 @@
+"""OHIF in headless Chromium, for tests and for the screenshot of the README."""
+import contextlib
+import importlib.util
+import shutil
+
+ARGUMENTS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+             "--ignore-gpu-blocklist", "--disable-background-networking")
+SIZE = {"width": 1366, "height": 768}
+VIEWS = ("mpr-axial", "mpr-sagittal", "mpr-coronal")
+
+
+def chromium():
+    """Path of Chromium; empty if it, or playwright, is not here."""
+    if importlib.util.find_spec("playwright") is None:
+        return ""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or ""
+
+
+@contextlib.contextmanager
+def new_page():
+    """A page of a new browser; what it asked the server for sessions is in ``page.asked``, its errors in
+    ``page.errors``, requests to other hosts in ``page.foreign``."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
+        page = browser.new_page(viewport=SIZE)
+        page.asked, page.errors, page.foreign = [], [], []
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+
+        def note(request):
+            if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
+                page.foreign.append(request.url)
+            if "/promptzoo/sessions" in request.url and request.method != "GET":
+                page.asked.append((request.method, request.url, request.post_data_json if request.post_data else None))
+
+        page.on("request", note)
+        yield page
+        browser.close()
+
+
+class Viewer:
+    """OHIF with the panel, steered as a person does: mouse and keys.
+
+    Args:
+        page: of :func:`new_page`.
+        url: of the server.
+    """
+
+    def __init__(self, page, url):
+        self.page, self.url = page, url
+
+    def open(self, image):
+        """Open an image and wait for the panel to know it."""
+        self.page.goto(f"{self.url}/promptzoo/viewer/open?image={image}")
+        self.page.wait_for_function("() => window.promptzoo?.session && !window.promptzoo.session.busy", timeout=120000)
+        notice = self.page.locator("[data-cy='confirm-and-hide-button']")
+        with contextlib.suppress(Exception):
+            notice.click(timeout=4000)
+        self.page.wait_for_function(
+            "(views) => views.every((id) => services.cornerstoneViewportService.getCornerstoneViewport(id)"
+            "?.getImageData?.())", arg=list(VIEWS), timeout=120000)
+        return self
+
+    def get(self, expression):
+        """The value of an expression in which ``s`` is the panel's session."""
+        return self.page.evaluate(f"() => {{ const s = window.promptzoo.session; return {expression}; }}")
+
+    def press(self, name):
+        """Press a button of the panel."""
+        self.page.locator(f"[data-pz='{name}']").click()
+
+    def settle(self):
+        """Wait until the server has answered and the masks are drawn."""
+        self.page.wait_for_timeout(700)
+        self.page.wait_for_function("() => !window.promptzoo.session.busy", timeout=120000)
+
+    def jump(self, voxel):
+        """Show a voxel ``[column, row, slice]`` in all views."""
+        self.page.evaluate("""async (voxel) => {
+            const { jumpTo } = await import('/promptzoo/web/viewer.js');
+            const { set, space } = window.promptzoo.session;
+            jumpTo(set, space.world(voxel));
+        }""", [float(value) for value in voxel])
+        self.page.wait_for_timeout(300)
+
+    def at(self, voxel, view="mpr-axial"):
+        """Where a voxel is on the page."""
+        return self.page.evaluate("""([voxel, id]) => {
+            const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
+            const [x, y] = viewport.worldToCanvas(window.promptzoo.session.space.world(voxel));
+            const frame = viewport.element.getBoundingClientRect();
+            return [frame.x + x, frame.y + y];
+        }""", [[float(value) for value in voxel], view])
+
+    def millimetres_per_pixel(self, view):
+        """Size of a pixel on the page."""
+        return self.page.evaluate("""(id) => {
+            const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
+            const [a, b] = [viewport.canvasToWorld([0, 0]), viewport.canvasToWorld([1, 0])];
+            return Math.hypot(...a.map((value, axis) => value - b[axis]));
+        }""", view)
+
+    def click(self, voxel, view="mpr-axial"):
+        """Click a voxel."""
+        place = self.at(voxel, view)
+        self.hover(place)
+        self.page.mouse.click(*place)
+
+    def hover(self, place):
+        """Move the mouse to a place of the page; the viewport there becomes the active one."""
+        self.page.mouse.move(*place)
+        self.page.wait_for_timeout(300)
+
+    def drag(self, *voxels, view="mpr-axial"):
+        """Press the mouse at the first voxel, move through the others, and release it."""
+        first, *rest = [self.at(voxel, view) for voxel in voxels]
+        self.hover(first)
+        self.page.mouse.down()
+        for place in rest:
+            self.page.mouse.move(*place, steps=6)
+        self.page.mouse.up()
+
+    def labels(self):
+        """The label map that the viewer shows, as sorted ``{value: voxel count}``, and its voxels as a flat list of
+        the marked ones: ``[[offset, value], …]``."""
+        return self.page.evaluate("""() => {
+            const volume = services.segmentationService.getLabelmapVolume('promptzoo');
+            const data = volume.voxelManager.getCompleteScalarDataArray();
+            const found = [];
+            data.forEach((value, offset) => { if (value) found.push([offset, value]); });
+            return { shape: volume.dimensions, found };
+        }""")
