@@ -8,8 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from promptzoo.cli.maintain import measure
-
+from promptzoo.cli.maintain import measure, report
+from promptzoo.core.bundles import get_bundle
+from promptzoo.core.errors import BundleError
 
 SHIPPED = Path(__file__).parents[3] / "bundles" / "interactive_refinement_2d"
 
@@ -50,6 +51,26 @@ def test_one_block_is_renewed_and_rows_of_training_stand_apart(copied_bundle, da
     assert block["command"].startswith("promptzoo bench list.csv --bundle interactive_refinement_2d --protocol box")
     assert set(block["peers"]) == {"random-walker", "ellipse", "graph-cut"}
     assert "box: Dice" in capsys.readouterr().out
+    table = (copied_bundle / "docs" / "README.md").read_text()
+    assert f"| unseen (n = 2) | {block['unseen']['dice'][0]:.3f} |" in table and "## Variants" in table
+
+
+@pytest.mark.parametrize("name", ["interactive_refinement_2d", "interactive_refinement_3d"])
+def test_tables_of_shipped_bundles_are_their_results(name):
+    info = get_bundle(SHIPPED.parent / name)
+    assert report.renew(info) == (info.path / "docs" / "README.md").read_text()
+    readme = (SHIPPED.parents[1] / "README.md").read_text()
+    assert report.readme_row(info) in readme and report.with_row(readme, info) == readme
+
+
+def test_docs_without_a_place_or_numbers_are_told(copied_bundle):
+    info = get_bundle(copied_bundle)
+    (copied_bundle / "docs" / "README.md").write_text("# Empty")
+    with pytest.raises(BundleError, match="no section Measured"):
+        report.renew(info)
+    (copied_bundle / "docs" / "results.json").unlink()
+    with pytest.raises(BundleError, match="no measured block"):
+        report.measured(info)
 
 
 def test_an_unknown_bundle_is_told(datalist, capsys):

@@ -1,0 +1,78 @@
+"""The server, as a client sees it."""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from promptzoo.client.session import PATH, ClientSession
+from promptzoo.client.transport import Transport
+
+
+class Client:
+    """A promptzoo server.
+
+    Args:
+        url: for example ``http://127.0.0.1:8000``.
+        token: bearer token of a server that was started with ``--token-file``.
+        timeout_s, retries, more: see :class:`promptzoo.client.transport.Transport`.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout_s: float = 120.0, retries: int = 4, **more: Any) -> None:
+        self._transport = Transport(url, token, timeout_s, retries, **more)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections; sessions stay on the server."""
+        self._transport.close()
+
+    def config(self) -> Mapping[str, Any]:
+        """``bundles`` with the prompts they take, and ``strategies`` for the next case."""
+        return self._transport.send("GET", "/promptzoo/viewer/config").json()
+
+    def images(self) -> list[str]:
+        """Ids of the images."""
+        return sorted(self._transport.send("GET", "/datastore/", output="all").json()["objects"])
+
+    def next(self, strategy: str = "first") -> Mapping[str, Any]:
+        """The next case of a strategy: ``image`` (None if none is left), ``study``, ``series``, ``reason``."""
+        return self._transport.send("GET", "/promptzoo/viewer/next", strategy=strategy).json()
+
+    def begin(self, image: str, bundle: str = "auto", user: str = "") -> ClientSession:
+        """Begin a session.
+
+        Args:
+            image: id of an image.
+            bundle: who shall answer; ``auto`` takes the one that fits the image.
+            user: who prompts, best a pseudonym.
+
+        Raises:
+            ServerError: if there is no such image or bundle (404).
+        """
+        body = {"image": image, "bundle": bundle, "user": user}
+        return ClientSession(self._transport, self._transport.send("POST", PATH, body).json())
+
+    def open(self, session_id: str) -> ClientSession:
+        """Go on with a session. Raises ServerError (404) if there is none of that id."""
+        return ClientSession(self._transport, self._transport.send("GET", f"{PATH}/{session_id}").json())
+
+    def sessions(self, user: str | None = None, image: str | None = None, limit: int = 100, offset: int = 0
+                 ) -> list[Mapping[str, Any]]:
+        """Sessions, the one changed last first."""
+        return self._transport.send("GET", PATH, user=user, image=image, limit=limit, offset=offset).json()["sessions"]
+
+    def restore(self, document: Mapping[str, Any], image: str, user: str = "", present_bundle: bool = False
+                ) -> ClientSession:
+        """Make a session from the export of another.
+
+        Args:
+            document: what :meth:`ClientSession.export` returned.
+            image: id of the same image on this server.
+            user: whose session it shall be.
+            present_bundle: answer with the bundle version that is installed here.
+        """
+        body = {"document": dict(document), "image": image, "user": user, "present_bundle": present_bundle}
+        return ClientSession(self._transport, self._transport.send("POST", f"{PATH}/import", body).json())
