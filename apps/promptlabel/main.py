@@ -9,6 +9,8 @@ from lib import routes, shims
 from lib.datastore import StudyDatastore
 from lib.desk import Desk
 from lib.infer import PromptInferTask
+from lib.pacs import PacsDatastore
+from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.tasks.activelearning.first import First
@@ -75,9 +77,10 @@ class PromptLabel(MONAILabelApp):
         return shims.BatchInfer()
 
     def init_datastore(self):
-        """A folder of NIfTI, NRRD and DICOM; or what MONAI Label makes of a URL."""
-        if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+        """A folder of NIfTI, NRRD and DICOM, a DICOMweb server, or what else MONAI Label makes of a URL."""
+        if self.desk.client is not None:
+            own = settings.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa")
+            return super().init_datastore() if own else PacsDatastore(self.desk.client)
         return StudyDatastore(self.studies)
 
     def _download_dcmqi_tools(self):

@@ -26,8 +26,10 @@ LARGEST_EXAMPLE_BYTES = 30 << 20
 
 
 def serve(
-    studies: Optional[Path] = typer.Option(None, help="Folder with NIfTI, NRRD, pictures or DICOM series, at any "
-                                                      "depth. Default: a sample study, made now."),
+    studies: Optional[str] = typer.Option(None, help="Folder with NIfTI, NRRD, pictures or DICOM series, at any depth; "
+                                                     "or the URL of a DICOMweb server. Default: a sample study."),
+    pacs_user: str = typer.Option("", help="User of the DICOMweb server."),
+    pacs_password_file: Optional[Path] = typer.Option(None, help="File with the password of the DICOMweb server."),
     host: str = typer.Option("127.0.0.1", help="Address to listen on; others than this are open to the network."),
     port: int = typer.Option(8000, min=1, max=65535, help="OHIF's panel expects 8000."),
     engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
@@ -56,8 +58,13 @@ def serve(
     folder = existing(bundles, "bundles folder") if bundles else bundles_dir()
     if not any(weights_present(info) for info in find_bundles(folder)):
         raise NotFoundError(complain("bundles with weights", f"none in {folder}", "a folder with at least one"))
-    prepared, example = _studies(studies)
-    export_settings(app_dir, prepared.source, port, {
+    if studies is not None and "://" in studies:
+        _pacs_login(pacs_user, pacs_password_file)
+        prepared, example, source = Studies(Path(), Path()), {"pacs": studies}, studies
+    else:
+        prepared, example = _studies(None if studies is None else Path(studies))
+        source = str(prepared.source)
+    export_settings(app_dir, source, port, {
         "engine": engine, "bundles": str(folder.resolve()), "cache_mb": str(cache_mb), "preload": str(preload).lower(),
         "queue": str(queue), "upload_mb": str(upload_mb),
         **({"token_file": str(token_file.expanduser().resolve())} if token_file else {})})
@@ -164,12 +171,22 @@ def _middle(path: Path) -> list[int]:
     return [0, 0, 0]
 
 
-def export_settings(app_dir: Path, studies: Path, port: int, conf: dict[str, str]) -> None:
+def _pacs_login(user: str, password_file: Path | None) -> None:
+    """Hand the credentials to MONAI Label's settings; what the environment says already stays."""
+    if bool(user) != (password_file is not None):
+        raise PromptZooError(complain("credentials of the DICOMweb server", "one of the two",
+                                      "--pacs-user and --pacs-password-file, or neither"))
+    if user and password_file is not None:
+        password = existing(password_file, "password file").read_text(encoding="utf-8").strip()
+        os.environ.update({"MONAI_LABEL_DICOMWEB_USERNAME": user, "MONAI_LABEL_DICOMWEB_PASSWORD": password})
+
+
+def export_settings(app_dir: Path, studies: str, port: int, conf: dict[str, str]) -> None:
     """Tell MONAI Label, and the processes that it starts, what to serve; what the user has set himself stays.
 
     Args:
         app_dir: the app.
-        studies: the folder of studies.
+        studies: the folder of studies, or the URL of a DICOMweb server.
         port: of the server.
         conf: configuration of the app.
     """
@@ -184,14 +201,23 @@ def next_steps(url: str, prepared: Studies, models: list[str], example: dict[str
 
     Args:
         url: of the server.
-        prepared: the studies.
+        prepared: the studies of a folder.
         models: names of the click models, the preselected one first.
-        example: ``image`` (id), ``file``, ``object`` and ``click`` (voxel).
+        example: ``image`` (id), ``file``, ``object`` and ``click`` (voxel); or ``pacs``, a DICOMweb server.
         token: whether requests must carry one.
     """
     login = "" if not token else f"""
 Every request needs the token: -H 'Authorization: Bearer TOKEN'; a browser signs in once at
     {url}/promptzoo/login?given=TOKEN"""
+    if "pacs" in example:
+        return f"""
+promptzoo serves the DICOMweb server {example["pacs"]} at {url}
+Not a medical device: a person must check every mask.{login}
+
+OHIF, with the promptzoo panel at its right: {url}/ohif/ (choose a study, then MONAI Label).
+3D Slicer (extension MONAILabel): module MONAI Label, server {url}, Next Sample.
+Models: {url}/info/   Images: {url}/datastore/?output=all   All routes: {url}/   Stop: Ctrl+C
+"""
     model, click = (models or ["auto"])[0], example["click"]
     return f"""
 promptzoo serves {len(prepared.images)} images of {prepared.source} at {url}

@@ -20,8 +20,8 @@ from pydicom.uid import (
 )
 
 from promptzoo.cli.server.studies import prepare_studies
-from promptzoo.core.errors import ImageError, NotFoundError
-from promptzoo.data.dicomweb.errors import ConflictError, QueryError, UnsupportedMediaError
+from promptzoo.core.errors import ConflictError, ImageError, NotFoundError
+from promptzoo.data.dicomweb.errors import QueryError, UnsupportedMediaError
 from promptzoo.data.dicomweb.model import bulk_value, element, json_of
 from promptzoo.data.dicomweb.multipart import read_multipart, write_multipart
 from promptzoo.data.dicomweb.query import matches, parse_query

@@ -3,11 +3,13 @@ import hashlib
 from pathlib import Path
 
 from lib.datastore import StudyDatastore
+from lib.pacs import PacsDatastore, make_client
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from promptzoo.cli.server.service import is_ready
 from promptzoo.core.errors import NotFoundError, complain
 from promptzoo.core.locations import data_dir
+from promptzoo.data.dicomweb.remote import RemoteArchive
 from promptzoo.data.dicomweb.store import DicomStore
 from promptzoo.inference.sessions import SessionRunner, SessionStore
 
@@ -32,8 +34,9 @@ class Desk:
         self.app, self.service = app, app.service
         self.sessions = SessionStore(sessions or session_file(studies))
         self.runner = SessionRunner(cache_bytes)
-        self.store = None if "://" in studies else DicomStore(studies)
-        self.archive = self.store
+        self.client = make_client(studies) if "://" in studies else None
+        self.store = None if self.client else DicomStore(studies)
+        self.archive = RemoteArchive(self.client) if self.client else self.store
 
     def find_image(self, image_id):
         """Path of an image."""
@@ -49,7 +52,8 @@ class Desk:
     def save_label(self, image_id, file, tag, info):
         """Save a label; its place."""
         store = self.app.datastore()
-        label = store.save_label(image_id, str(file), tag or DefaultLabelTag.FINAL, dict(info))
+        save = store.save_here if isinstance(store, PacsDatastore) else store.save_label
+        label = save(image_id, str(file), tag or DefaultLabelTag.FINAL, dict(info))
         return store.get_label_uri(label, tag) or label
 
     def bundles(self):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, UploadFile
 from fastapi.middleware.cors import CORSMiddleware
+from lib.pacs import credentials
 from monailabel.config import settings
 from monailabel.endpoints import infer as infer_endpoint
 from monailabel.endpoints.user.auth import RBAC, User
@@ -17,6 +18,7 @@ from promptzoo.cli.server.dicomweb import PREFIX, dicomweb_router
 from promptzoo.cli.server.front import FrontSettings, install
 from promptzoo.cli.server.health import health_router
 from promptzoo.cli.server.ohif import ohif_router
+from promptzoo.cli.server.pacs import pacs_router
 from promptzoo.cli.server.saving import LabelSaver
 from promptzoo.cli.server.sessions import sessions_router
 from promptzoo.cli.server.viewer import viewer_router
@@ -68,8 +70,10 @@ def serve_ours(desk, queue, telemetry, unready, token="", most_bytes=0):
                                       desk.archive, lambda image: queue.call(lambda: desk.grid_of(image))))
     if desk.store is not None:
         ours.include_router(dicomweb_router(desk.store, limits.most_bytes))
+    else:
+        ours.include_router(pacs_router(desk.client.base_url, *credentials()))
     static = Path(inspect.getfile(host)).parent / "endpoints" / "static" / "ohif"
-    ours.include_router(ohif_router(static, PREFIX if desk.store is not None else ""))
+    ours.include_router(ohif_router(static, PREFIX))
     infer_route(ours, queue)
     problems.install(ours, MONAILabelException)
     install(host.app, ours, OURS, limits, telemetry)

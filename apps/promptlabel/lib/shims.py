@@ -25,6 +25,7 @@ from promptzoo.core.locations import cache_dir
 
 DEFAULTS = {
     "MONAI_LABEL_AUTO_UPDATE_SCORING": False,  # every start, next sample and training forks a process that scores all
+    "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": {},  # CT only by default
     "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY": 2,  # two hours by default: the case just labelled is offered again
 }
 

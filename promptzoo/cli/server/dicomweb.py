@@ -17,8 +17,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
-from promptzoo.core.errors import ImageError, PromptZooError, complain
-from promptzoo.data.dicomweb.errors import ConflictError, NotAcceptableError, QueryError, TooLargeError
+from promptzoo.core.errors import ConflictError, ImageError, PromptZooError, TooLargeError, complain
+from promptzoo.data.dicomweb.errors import NotAcceptableError, QueryError
 from promptzoo.data.dicomweb.model import Instance, Json, element
 from promptzoo.data.dicomweb.multipart import Part, read_multipart, write_multipart
 from promptzoo.data.dicomweb.query import parse_query

@@ -16,19 +16,13 @@ class NotAcceptableError(PromptZooError):
     http_status = 406
 
 
-class ConflictError(PromptZooError):
-    """An instance of the same UID but of other content is there already, or belongs to another study."""
-
-    http_status = 409
-
-
-class TooLargeError(PromptZooError):
-    """A request to store instances is larger than the limit."""
-
-    http_status = 413
-
-
 class UnsupportedMediaError(PromptZooError):
     """A request to store instances is not multipart/related with application/dicom."""
 
     http_status = 415
+
+
+class UpstreamError(PromptZooError):
+    """The DICOMweb server behind this one refuses, or cannot be reached."""
+
+    http_status = 502

@@ -18,9 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID
 
-from promptzoo.core.errors import ImageError, complain
+from promptzoo.core.errors import ConflictError, ImageError, complain
 from promptzoo.data.dicom import NOT_IMAGES
-from promptzoo.data.dicomweb.errors import ConflictError
 from promptzoo.data.dicomweb.folder import LABELS
 from promptzoo.data.dicomweb.quiet import quiet_pydicom
 

@@ -20,9 +20,8 @@ import time
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
-from promptzoo.core.errors import ImageError, NotFoundError, complain
+from promptzoo.core.errors import ConflictError, ImageError, NotFoundError, complain
 from promptzoo.core.locations import cache_dir, data_dir
-from promptzoo.data.dicomweb.errors import ConflictError
 from promptzoo.data.dicomweb.folder import is_writable
 from promptzoo.data.dicomweb.links import SeriesLink, links_of
 from promptzoo.data.dicomweb.model import Instance, Json, bulk_value, element, json_of, tag_of
