@@ -5,12 +5,12 @@ import httpx
 import numpy as np
 import pytest
 
+from promptzoo.cli.maintain.browser import VIEWS, Viewer, chromium, new_page
 from promptzoo.cli.server.sessions import PREFIX
 from promptzoo.data.dicom_seg_read import read_seg
 from promptzoo.data.nifti import write_nifti
 from promptzoo.data.phantoms import inner_point, torso_ct
 
-from .browser import VIEWS, Viewer, chromium, new_page
 from .conftest import SERIES_UID, dice, free_port, running, write_series
 
 pytestmark = pytest.mark.skipif(not chromium(), reason="Chromium or playwright is not here: apt-get install chromium, "

@@ -1,7 +1,10 @@
-"""OHIF in headless Chromium, for tests and for the screenshot of the README."""
+"""OHIF in headless Chromium, steered with mouse and keys: for tests and for the screenshot of the README."""
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import shutil
+from typing import Any, Iterator, Sequence
 
 ARGUMENTS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
              "--ignore-gpu-blocklist", "--disable-background-networking")
@@ -9,7 +12,7 @@ SIZE = {"width": 1366, "height": 768}
 VIEWS = ("mpr-axial", "mpr-sagittal", "mpr-coronal")
 
 
-def chromium():
+def chromium() -> str:
     """Path of Chromium; empty if it, or playwright, is not here."""
     if importlib.util.find_spec("playwright") is None:
         return ""
@@ -17,7 +20,7 @@ def chromium():
 
 
 @contextlib.contextmanager
-def new_page():
+def new_page() -> Iterator[Any]:
     """A page of a new browser; what it asked the server for sessions is in ``page.asked``, its errors in
     ``page.errors``, requests to other hosts in ``page.foreign``."""
     from playwright.sync_api import sync_playwright
@@ -28,7 +31,7 @@ def new_page():
         page.asked, page.errors, page.foreign = [], [], []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
 
-        def note(request):
+        def note(request: Any) -> None:
             if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
                 page.foreign.append(request.url)
             if "/promptzoo/sessions" in request.url and request.method != "GET":
@@ -47,10 +50,10 @@ class Viewer:
         url: of the server.
     """
 
-    def __init__(self, page, url):
+    def __init__(self, page: Any, url: str) -> None:
         self.page, self.url = page, url
 
-    def open(self, image):
+    def open(self, image: str) -> "Viewer":
         """Open an image and wait for the panel to know it."""
         self.page.goto(f"{self.url}/promptzoo/viewer/open?image={image}")
         self.page.wait_for_function("() => window.promptzoo?.session && !window.promptzoo.session.busy", timeout=120000)
@@ -62,20 +65,20 @@ class Viewer:
             "?.getImageData?.())", arg=list(VIEWS), timeout=120000)
         return self
 
-    def get(self, expression):
+    def get(self, expression: str) -> Any:
         """The value of an expression in which ``s`` is the panel's session."""
         return self.page.evaluate(f"() => {{ const s = window.promptzoo.session; return {expression}; }}")
 
-    def press(self, name):
+    def press(self, name: str) -> None:
         """Press a button of the panel."""
         self.page.locator(f"[data-pz='{name}']").click()
 
-    def settle(self):
+    def settle(self) -> None:
         """Wait until the server has answered and the masks are drawn."""
         self.page.wait_for_timeout(700)
         self.page.wait_for_function("() => !window.promptzoo.session.busy", timeout=120000)
 
-    def jump(self, voxel):
+    def jump(self, voxel: Sequence[float]) -> None:
         """Show a voxel ``[column, row, slice]`` in all views."""
         self.page.evaluate("""async (voxel) => {
             const { jumpTo } = await import('/promptzoo/web/viewer.js');
@@ -84,7 +87,7 @@ class Viewer:
         }""", [float(value) for value in voxel])
         self.page.wait_for_timeout(300)
 
-    def at(self, voxel, view="mpr-axial"):
+    def at(self, voxel: Sequence[float], view: str = "mpr-axial") -> list[float]:
         """Where a voxel is on the page."""
         return self.page.evaluate("""([voxel, id]) => {
             const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
@@ -93,7 +96,7 @@ class Viewer:
             return [frame.x + x, frame.y + y];
         }""", [[float(value) for value in voxel], view])
 
-    def millimetres_per_pixel(self, view):
+    def millimetres_per_pixel(self, view: str) -> float:
         """Size of a pixel on the page."""
         return self.page.evaluate("""(id) => {
             const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
@@ -101,18 +104,18 @@ class Viewer:
             return Math.hypot(...a.map((value, axis) => value - b[axis]));
         }""", view)
 
-    def click(self, voxel, view="mpr-axial"):
+    def click(self, voxel: Sequence[float], view: str = "mpr-axial") -> None:
         """Click a voxel."""
         place = self.at(voxel, view)
         self.hover(place)
         self.page.mouse.click(*place)
 
-    def hover(self, place):
+    def hover(self, place: Sequence[float]) -> None:
         """Move the mouse to a place of the page; the viewport there becomes the active one."""
         self.page.mouse.move(*place)
         self.page.wait_for_timeout(300)
 
-    def drag(self, *voxels, view="mpr-axial"):
+    def drag(self, *voxels: Sequence[float], view: str = "mpr-axial") -> None:
         """Press the mouse at the first voxel, move through the others, and release it."""
         first, *rest = [self.at(voxel, view) for voxel in voxels]
         self.hover(first)
@@ -121,7 +124,7 @@ class Viewer:
             self.page.mouse.move(*place, steps=6)
         self.page.mouse.up()
 
-    def labels(self):
+    def labels(self) -> dict[str, Any]:
         """The label map that the viewer shows, as sorted ``{value: voxel count}``, and its voxels as a flat list of
         the marked ones: ``[[offset, value], …]``."""
         return self.page.evaluate("""() => {
