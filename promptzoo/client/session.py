@@ -127,13 +127,17 @@ class ClientSession:
         """Uncertainty of an object in bits, float32 in [0, 1]; otherwise as :meth:`labelmap`."""
         return self._voxels("uncertainty", grid, object_id)
 
-    def save(self, tag: str = "final") -> Mapping[str, Any]:
+    def save(self, tag: str = "final", rtstruct: bool = False) -> Mapping[str, Any]:
         """Save the label map on the server, and as DICOM SEG where it has a store.
 
+        Args:
+            tag: under which the server files the label.
+            rtstruct: whether an RT Structure Set is stored too.
+
         Returns:
-            ``place``, ``seg_series``, ``seg_instance``, and ``reason`` if something was not saved.
+            ``place``, ``seg_series``, ``seg_instance``, ``rtstruct_instance``, and ``reason`` if something was not saved.
         """
-        saved = self._transport.send("POST", f"{PATH}/{self.id}/save", {"tag": tag},
+        saved = self._transport.send("POST", f"{PATH}/{self.id}/save", {"tag": tag, "rtstruct": rtstruct},
                                      expected_sequence=self.sequence).json()
         self._view["sequence"] = saved["sequence"]
         return saved

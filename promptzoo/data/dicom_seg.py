@@ -33,8 +33,8 @@ _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyI
 logger = logging.getLogger(__name__)
 
 
-def _source_stack(reference: str | Path, grid: Grid, labels: np.ndarray, series_uid: str | None
-                  ) -> tuple[list[Frame], np.ndarray]:
+def source_stack(reference: str | Path, grid: Grid, labels: np.ndarray, series_uid: str | None
+                 ) -> tuple[list[Frame], np.ndarray]:
     """The source frames on whose grid the mask lies, and the mask on that grid.
 
     Of several series that share voxel centres with the mask, one of the mask's own size is preferred.
@@ -60,7 +60,7 @@ def _source_stack(reference: str | Path, grid: Grid, labels: np.ndarray, series_
     return frames, onto_grid(labels, grid, own)
 
 
-def _usable_headers(frames: list[Frame]) -> dict[Path, Any]:
+def usable_headers(frames: list[Frame]) -> dict[Path, Any]:
     """Source headers by file, completed and shortened where highdicom would refuse real-world ones.
 
     Texts over the length of their value representation are cut, absent type 2 attributes become empty, an absent frame
@@ -142,12 +142,12 @@ def write_seg(path: str | Path, labels: np.ndarray, grid: Grid, reference: str |
     if not present:
         raise ImageError(complain("empty mask for DICOM SEG", "no voxel marked", "at least one voxel of one object",
                                   "DICOM cannot hold an empty segmentation: write .nii.gz, or do not save"))
-    frames, on_source = _source_stack(reference, grid, labels, series_uid)
+    frames, on_source = source_stack(reference, grid, labels, series_uid)
     table = np.zeros(max(present) + 1, dtype=np.uint16)
     table[present] = np.arange(1, len(present) + 1)
     planes = table[on_source].transpose(2, 1, 0).astype(np.uint8 if len(present) < 256 else np.uint16)
     files = list(dict.fromkeys(f.path for f in frames))
-    headers = _usable_headers(frames)
+    headers = usable_headers(frames)
     if len(files) == 1 and int(headers[files[0]].get("NumberOfFrames") or 1) > 1:
         every = np.zeros((int(headers[files[0]].NumberOfFrames), *planes.shape[1:]), dtype=planes.dtype)
         every[[f.number for f in frames]] = planes

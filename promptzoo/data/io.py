@@ -171,8 +171,8 @@ def write_mask(path: str | Path, mask: np.ndarray, grid: Grid, *, names: Mapping
     """Write a mask in the format its suffix names.
 
     Args:
-        path: ``.nii``, ``.nii.gz``, ``.mgz``, ``.nrrd``, ``.seg.nrrd`` (Slicer segments), ``.dcm`` (DICOM SEG) or
-            ``.png`` (one slice); folders are made.
+        path: ``.nii``, ``.nii.gz``, ``.mgz``, ``.nrrd``, ``.seg.nrrd`` (Slicer segments), ``.dcm`` (DICOM SEG),
+            ``.rtstruct.dcm`` (RT Structure Set) or ``.png`` (one slice); folders are made.
         mask: ``[i, j, k]`` boolean, or labels from 0 to 65535.
         grid: where it lies; must fit the mask.
         names: name by label value, for the formats that carry names.
@@ -199,7 +199,13 @@ def write_mask(path: str | Path, mask: np.ndarray, grid: Grid, *, names: Mapping
             raise ImageError(complain("mask labels", [int(labels.min()), int(labels.max())], "0 … 65535"))
     place.parent.mkdir(parents=True, exist_ok=True)
     name = place.name.lower()
-    if name.endswith(".dcm"):
+    if name.endswith(".rtstruct.dcm"):
+        from promptzoo.data.rtstruct import write_rtstruct
+        if reference is None:
+            raise ImageError(complain("RTSTRUCT without its source", "no reference", "the folder of the source series",
+                                      "Give the DICOM series that was segmented, or write .nii.gz"))
+        write_rtstruct(place, labels, grid, reference, names=names, provenance=provenance, series_uid=series_uid)
+    elif name.endswith(".dcm"):
         from promptzoo.data.dicom_seg import write_seg
         if reference is None:
             raise ImageError(complain("DICOM SEG without its source", "no reference", "the folder of the source series",

@@ -44,7 +44,8 @@ def test_killed_between_and_during_requests(start, study):
         session = client.begin(case.image_id)
         session.add(Point(place, space="voxel"))
         confirmed, _ = session.labelmap()
-        saved = session.save()
+        saved = session.save(rtstruct=True)
+        assert saved["rtstruct_instance"], saved["reason"]
         assert saved["place"] == "torso.nii.gz" and saved["seg_instance"]
         kill(server)
     before = label_file(study).read_bytes()

@@ -1,8 +1,8 @@
 """Fit the map from a bundle's raw Dice estimate to expected Dice: ``scripts/calibrate_bundle BUNDLE DATALIST``.
 
-Isotonic regression (Zadrozny and Elkan, KDD 2002) over all steps of the click and box protocols, on rows of some licence
-classes only, so that the rows on which the calibration is reported can be others; rows of class ``open`` are no choice
-for weights that were trained on them. Writes ``calibration`` of the inferer in ``configs/inference.json``.
+Isotonic regression (Zadrozny and Elkan, KDD 2002) over all steps of the click and box protocols, on rows of some
+licence classes only, so that the rows on which the calibration is reported can be others; rows of class ``open`` are no
+choice for weights that were trained on them. Writes ``calibration`` of the inferer in ``configs/inference.json``.
 """
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Measure a bundle and write its ``docs/results.json``: ``scripts/measure_bundle BUNDLE DATALIST``.
 
 Every block of the file is one ``promptzoo bench`` run and holds the command that repeats it. Rows that training may
-have seen (licence class ``open``) and the others are also reported apart.
+have seen (licence class ``open``) and the others are also reported apart. The tables of the bundle's ``docs/README.md``
+and of the repository's README follow.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Sequence
 
+from promptzoo.cli.maintain.report import renew, with_row
 from promptzoo.core.bundles import BundleInfo, get_bundle, read_json
 from promptzoo.core.errors import BundleError, PromptZooError, complain
 from promptzoo.training.real import LICENCE_CLASS, LICENCE_COLUMN
@@ -82,7 +84,16 @@ def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = 
         place.parent.mkdir(exist_ok=True)
         place.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         print(f"{block.name}: Dice {document[block.name]['dice']}", flush=True)
+    write_report(info)
     return document
+
+
+def write_report(info: BundleInfo) -> None:
+    """Bring the tables of the bundle's ``docs/README.md`` and of the repository's README up to date."""
+    (info.path / "docs" / "README.md").write_text(renew(info), encoding="utf-8")
+    readme = info.path.parents[1] / "README.md"
+    if readme.is_file():
+        readme.write_text(with_row(readme.read_text(encoding="utf-8"), info), encoding="utf-8")
 
 
 def _run(bundle: str, folder: Path, datalist: str, options: Sequence[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from promptzoo.core.geometry import Grid
 from promptzoo.data.dicom_seg import write_seg
 from promptzoo.data.dicomweb.links import SeriesLink
 from promptzoo.data.nifti import write_nifti
+from promptzoo.data.rtstruct import write_rtstruct
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +44,15 @@ class Saved:
     Args:
         place: of the label on the server; empty if nothing was saved.
         seg_series, seg_instance: UIDs of the DICOM SEG; empty if none was written.
-        reason: why nothing, or no DICOM SEG, was saved; empty if both were.
+        reason: why nothing, or no DICOM, was saved; empty if all was.
+        rtstruct_instance: SOP Instance UID of the RT Structure Set; empty if none was wanted.
     """
 
     place: str = ""
     seg_series: str = ""
     seg_instance: str = ""
     reason: str = ""
+    rtstruct_instance: str = ""
 
 
 class LabelSaver:
@@ -64,7 +67,7 @@ class LabelSaver:
                  archive: Archive | None = None) -> None:
         self.save_label, self.archive = save_label, archive
 
-    def __call__(self, look: Look, tag: str) -> Saved:
+    def __call__(self, look: Look, tag: str, rtstruct: bool = False) -> Saved:
         """Save.
 
         An empty label map is not saved: DICOM has no empty segmentation, and MONAI Label would offer the image as done.
@@ -72,6 +75,7 @@ class LabelSaver:
         Args:
             look: what to save.
             tag: under which the server files the label.
+            rtstruct: whether an RT Structure Set is stored too.
 
         Raises:
             OSError, PromptZooError: if the label cannot be written. That no DICOM SEG can be written is told in the
@@ -94,25 +98,30 @@ class LabelSaver:
             if self.archive is None:
                 return Saved(place, reason="this server has no DICOM store")
             try:
-                return Saved(place, *self._seg(look, names, provenance, Path(folder)))
+                return Saved(place, **self._dicom(look, names, provenance, Path(folder), rtstruct))
             except PromptZooError as error:
                 logger.warning("session %s: no DICOM SEG: %s", look.session.id, error)
                 return Saved(place, reason=f"saved, but not as DICOM SEG: {error}")
 
-    def _seg(self, look: Look, names: Mapping[int, str], provenance: Mapping[str, Any], folder: Path
-             ) -> tuple[str, str]:
-        """Write a DICOM SEG and store it; its series and instance UID."""
+    def _dicom(self, look: Look, names: Mapping[int, str], provenance: Mapping[str, Any], folder: Path, rtstruct: bool
+               ) -> dict[str, str]:
+        """Write DICOM SEG, and RT Structure Set if wanted, and store them; their UIDs."""
         import pydicom
 
-        archive, grid, labels = self.archive, look.session.info.grid, look.labels
+        archive = self.archive
         link = archive.link(look.session.info.image_id)  # type: ignore[union-attr]
-        labels, grid = on_series(link, labels, grid)
+        labels, grid = on_series(link, look.labels, look.session.info.grid)
         source = archive.export(link.series_uid, folder / "series")  # type: ignore[union-attr]
-        file = folder / "seg.dcm"
-        write_seg(file, np.ascontiguousarray(labels), grid, source, names=dict(names), provenance=provenance)
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        archive.store(file.read_bytes(), link.study_uid)  # type: ignore[union-attr]
-        return str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
+        written: dict[str, str] = {}
+        for kind, write in (("seg", write_seg), *([("rtstruct", write_rtstruct)] if rtstruct else [])):
+            file = folder / f"{kind}.dcm"
+            write(file, np.ascontiguousarray(labels), grid, source, names=dict(names), provenance=provenance)
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+            archive.store(file.read_bytes(), link.study_uid)  # type: ignore[union-attr]
+            written[f"{kind}_instance"] = str(header.SOPInstanceUID)
+            if kind == "seg":
+                written["seg_series"] = str(header.SeriesInstanceUID)
+        return written
 
 
 def on_series(link: SeriesLink, array: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:

@@ -75,6 +75,7 @@ class SaveBody(BaseModel):
     """Save the label map."""
 
     tag: str = Field("final", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Under which the server files the label.")
+    rtstruct: bool = Field(False, description="Store an RT Structure Set too.")
 
 
 class SessionHead(BaseModel):
@@ -180,4 +181,5 @@ class SavedView(BaseModel):
     digest: str
     seg_series: str = Field("", description="Series of the DICOM SEG; empty if none was written.")
     seg_instance: str = Field("", description="SOP Instance UID of the DICOM SEG; empty if none was written.")
-    reason: str = Field("", description="Why nothing, or no DICOM SEG, was saved; empty if both were.")
+    rtstruct_instance: str = Field("", description="SOP Instance UID of the RT Structure Set; empty if none is.")
+    reason: str = Field("", description="Why nothing, or no DICOM, was saved; empty if all was.")

@@ -51,7 +51,7 @@ class OneAtATime:
 
 def sessions_router(service: Serving, store: SessionStore, find_image: Callable[[str], Path],
                     run: Callable[[Callable[[], Any]], Any] | None = None,
-                    save: Callable[[Look, str], Saved] | None = None, runner: SessionRunner | None = None,
+                    save: Callable[[Look, str, bool], Saved] | None = None, runner: SessionRunner | None = None,
                     archive: Archive | None = None) -> APIRouter:
     """The endpoints.
 
@@ -62,7 +62,8 @@ def sessions_router(service: Serving, store: SessionStore, find_image: Callable[
         run: executes heavy work (a job without arguments) and returns its result; it must not run two jobs of one
             device at once. Default :class:`OneAtATime`. Events are written inside the job, so that a request that is
             refused because the server is busy has written nothing.
-        save: stores a label map under a tag; without it there is no ``POST …/save``.
+        save: stores a label map under a tag, with an RT Structure Set if wanted; without it there is no
+            ``POST …/save``.
         runner: keeps answers in memory; default with its default bounds.
         archive: which DICOM series shows an image; without it, nothing can be told on the grid of a series.
     """
@@ -236,13 +237,13 @@ def sessions_router(service: Serving, store: SessionStore, find_image: Callable[
             session = store.open(session_id)
             session.check_expected(expected_sequence)
             look = execute(lambda: desk.look(session))
-            saved = save(look, body.tag)
+            saved = save(look, body.tag, body.rtstruct)
             number = look.state.sequence
             if saved.place:
                 number = session.record_saved(look.digest, saved.place, tag=body.tag, state=look.state.sequence,
                                               seg=saved.seg_instance).sequence
             return models.SavedView(session=session.id, sequence=number, place=Path(saved.place).name,
                                     digest=look.digest, seg_series=saved.seg_series, seg_instance=saved.seg_instance,
-                                    reason=saved.reason)
+                                    rtstruct_instance=saved.rtstruct_instance, reason=saved.reason)
 
     return router

@@ -322,7 +322,7 @@ def test_a_busy_server_has_written_nothing(served):
 def test_saving_is_left_to_the_server_and_written_into_the_log(served):
     saved = []
 
-    def save(look, tag):
+    def save(look, tag, rtstruct):
         saved.append((look.labels.copy(), tag))
         return Saved(f"/srv/labels/{tag}/scan.nii.gz", "1.2.3", "1.2.3.4")
 
