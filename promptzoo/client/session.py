@@ -135,7 +135,7 @@ class ClientSession:
             rtstruct: whether an RT Structure Set is stored too.
 
         Returns:
-            ``place``, ``seg_series``, ``seg_instance``, ``rtstruct_instance``, and ``reason`` if something was not saved.
+            ``place``, ``seg_series``, ``seg_instance``, ``rtstruct_instance``; ``reason`` if something was not saved.
         """
         saved = self._transport.send("POST", f"{PATH}/{self.id}/save", {"tag": tag, "rtstruct": rtstruct},
                                      expected_sequence=self.sequence).json()
