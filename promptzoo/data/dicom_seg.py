@@ -1,11 +1,11 @@
 """DICOM Segmentation objects, written through highdicom on the frames of the source series.
 
 Reference: DICOM PS3.3 A.51 and C.8.20. Segments of a binary SEG are numbered from 1 without gaps; the label values they
-stood for are kept in a private block together with the provenance (contract 4).
+stood for are kept, together with the provenance (contract 4), as JSON in the parameters of the algorithm that each
+segment names (AlgorithmParameters, PS3.3 table 10-19): standard attributes that every archive keeps.
 """
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from pathlib import Path
@@ -22,9 +22,7 @@ from promptzoo.data.arrays import onto_grid, split_frame
 from promptzoo.data.colors import object_color
 from promptzoo.data.dicom import choose_series, find_series, ordered
 from promptzoo.data.dicom_frames import Frame
-
-PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "PROMPTZOO 1"
-"""Private block of the provenance: element 0x01 holds JSON text."""
+from promptzoo.data.dicom_provenance import provenance_text
 
 _TEXT_LIMITS = {"SH": 16, "LO": 64}
 _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
@@ -128,7 +126,7 @@ def write_seg(path: str | Path, labels: np.ndarray, grid: Grid, reference: str |
         grid: must share voxel centres with the source series (axis order and flips may differ).
         reference: folder or file of the source series; ``folder#t=1`` names the volume of a series that holds several.
         names: name by label value; default ``object N``. Known anatomy gets its SNOMED CT code.
-        provenance: kept in the private block.
+        provenance: kept in the parameters of the algorithm of the first segment.
         series_uid: the source series of a mixed folder; default the one of the mask's own size.
 
     Raises:
@@ -168,9 +166,9 @@ def write_seg(path: str | Path, labels: np.ndarray, grid: Grid, reference: str |
             if not "".join([*named.values(), str(segmentation.get("PatientName", ""))]).isascii():
                 segmentation.PatientName = str(segmentation.get("PatientName", ""))
                 segmentation.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
-            block = segmentation.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
             record = {"label_values": present, "names": {str(v): n for v, n in named.items()}, **(provenance or {})}
-            block.add_new(0x01, "UT", json.dumps(record, default=str))
+            algorithm = segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+            algorithm.AlgorithmParameters = provenance_text(record)
             segmentation.save_as(path)
     except (ValueError, AttributeError, TypeError, LookupError) as error:  # highdicom: source headers it cannot use
         raise ImageError(complain(f"cannot write a DICOM SEG on {Path(reference).name}",

@@ -1,7 +1,6 @@
 """DICOM Segmentation objects, read through highdicom as label maps, on their own grid or on the source image's."""
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from promptzoo.core.geometry import LPS_TO_RAS, Grid
 from promptzoo.core.optional import require
 from promptzoo.data.arrays import UPRIGHT_AFFINE, grid_of, onto_grid, split_frame
 from promptzoo.data.dicom import choose_series, find_series, ordered
-from promptzoo.data.dicom_seg import PRIVATE_CREATOR, PRIVATE_GROUP
+from promptzoo.data.dicom_provenance import read_provenance
 
 
 def _open(path: Path) -> Any:
@@ -40,10 +39,11 @@ def _open(path: Path) -> Any:
 
 
 def seg_record(dataset: Any) -> dict[str, Any]:
-    """The private record of a SEG written by promptzoo: ``label_values``, ``names``, provenance; else empty."""
+    """The record in a SEG written by promptzoo: ``label_values``, ``names``, provenance; else empty."""
     try:
-        return json.loads(dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[0x01].value)
-    except (KeyError, ValueError):
+        algorithm = dataset.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+        return read_provenance(algorithm.AlgorithmParameters) if algorithm.AlgorithmName == "promptzoo" else {}
+    except (AttributeError, IndexError):
         return {}
 
 

@@ -11,7 +11,6 @@ planning systems read them.
 from __future__ import annotations
 
 import datetime
-import json
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -23,7 +22,8 @@ from promptzoo.core.geometry import LPS_TO_RAS, Grid
 from promptzoo.core.optional import require
 from promptzoo.data.colors import object_color
 from promptzoo.data.dicom import find_series, ordered
-from promptzoo.data.dicom_seg import PRIVATE_CREATOR, PRIVATE_GROUP, source_stack, usable_headers
+from promptzoo.data.dicom_provenance import SHORT_TEXT, provenance_text
+from promptzoo.data.dicom_seg import source_stack, usable_headers
 
 STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
 """RT Structure Set Storage."""
@@ -34,7 +34,7 @@ _COPIED = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyI
 def write_rtstruct(path: str | Path, labels: np.ndarray, grid: Grid, reference: str | Path, *,
                    names: Mapping[int, str] | None = None, provenance: Mapping[str, Any] | None = None,
                    series_uid: str | None = None) -> None:
-    """Write a structure set with one region of interest per label present, in the order of the labels.
+    """Write a structure set with one region of interest per label present; its number is the label value.
 
     Args:
         path: file to write.
@@ -42,7 +42,7 @@ def write_rtstruct(path: str | Path, labels: np.ndarray, grid: Grid, reference: 
         grid: must share voxel centres with the source series (axis order and flips may differ).
         reference: folder or file of the source series, of single-frame images.
         names: name by label value; default ``object N``.
-        provenance: kept in the private block, as in the DICOM SEG.
+        provenance: its essentials go to the description of the contributing equipment (1024 characters).
         series_uid: the source series of a mixed folder; default the one of the mask's own size.
 
     Raises:
@@ -63,12 +63,15 @@ def write_rtstruct(path: str | Path, labels: np.ndarray, grid: Grid, reference: 
     own = ordered(next(s for s in find_series(Path(str(reference).partition("#")[0]))
                        if s.uid == first.SeriesInstanceUID), Path(reference).name)[1]
     dataset = _header(pydicom, first, frames, headers)
-    for number, value in enumerate(present, 1):
+    for value in present:
         name = str((names or {}).get(value) or f"object {value}")
-        _add_roi(pydicom, dataset, number, name, object_color(value), stack == value, own, frames, headers)
-    block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
-    told = {"label_values": present, "names": {str(v): (names or {}).get(v, "") for v in present}, **(provenance or {})}
-    block.add_new(0x01, "UT", json.dumps(told, default=str))
+        _add_roi(pydicom, dataset, value, name, object_color(value), stack == value, own, frames, headers)
+    maker = pydicom.Dataset()
+    maker.Manufacturer = maker.ManufacturerModelName = "promptzoo"
+    maker.SoftwareVersions = promptzoo.__version__
+    maker.ContributionDescription = provenance_text(provenance or {}, SHORT_TEXT)
+    maker.PurposeOfReferenceCodeSequence = [_code(pydicom, "109103", "DCM", "Modifying Equipment")]
+    dataset.ContributingEquipmentSequence = [maker]
     dataset.save_as(path, enforce_file_format=True)
 
 
@@ -106,6 +109,12 @@ def _header(pydicom: Any, first: Any, frames: Any, headers: Mapping[Path, Any]) 
 def _image(pydicom: Any, header: Any) -> Any:
     item = pydicom.Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    return item
+
+
+def _code(pydicom: Any, value: str, scheme: str, meaning: str) -> Any:
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item
 
 
@@ -147,7 +156,7 @@ def read_rtstruct(path: str | Path, reference: str | Path) -> tuple[np.ndarray, 
         reference: folder of the source series.
 
     Returns:
-        Labels ``[i, j, k]`` uint16 (region number, from 1; the later of two on top), their grid, names by value.
+        Labels ``[i, j, k]`` uint16 (region number; the later of two on top), their grid, names by value.
 
     Raises:
         ImageError: if it is no structure set, or its series is not in ``reference``.

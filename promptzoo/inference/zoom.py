@@ -42,8 +42,6 @@ class ZoomSettings:
         local_after: from this many corrections on, only those changes are applied to the session's mask that a new
             click or stroke asked for; the first corrections may turn everything over.
         self_loops: further passes on the final window with the mask fed back (warm-start self loop of PE-MED).
-        overlap_weight, sharpness_weight: what counts, beside the estimated Dice, when one of several sizes is chosen
-            for clicks alone: overlap with the answers at the other sizes, and how far probabilities are from 0.5.
     """
 
     window: int = 128
@@ -58,8 +56,6 @@ class ZoomSettings:
     max_stretch: float = 4.0
     self_loops: int = 0
     local_after: int = 3
-    overlap_weight: float = 1.0
-    sharpness_weight: float = 0.0
 
 
 @dataclass(eq=False)
@@ -189,8 +185,9 @@ class ZoomSegmenter:
     def _search(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts) -> Look:
         """Clicks or strokes alone do not tell the size: try several, keep the answer that the others support most.
 
-        Support is the estimated Dice plus, weighted, the mean overlap with the answers at all sizes and the sharpness;
-        the estimate alone is a poor guide, because every size has something that is easy to segment.
+        Support is the mean overlap with the answers at all sizes plus the estimated Dice; the estimate alone is a poor
+        guide, because every size has something that is easy to segment. (Fill of the window, sharpness of the
+        probabilities and linear fits of all these choose no better.)
         """
         clicks = np.concatenate([prompts.positive, prompts.scribble_positive])
         low, high = clicks.min(0) - 0.5, clicks.max(0) + 0.5
@@ -204,9 +201,7 @@ class ZoomSegmenter:
             if window not in windows:
                 windows.append(window)
         looks = self._look(image, windows, prompts, None)
-        s = self.settings
-        support = [look.quality + s.overlap_weight * np.mean([overlap(look, other) for other in looks])
-                   + s.sharpness_weight * sharpness(look) for look in looks]
+        support = [look.quality + np.mean([overlap(look, other) for other in looks]) for look in looks]
         return looks[int(np.argmax(support))]
 
     def _next_window(self, look: Look, prompts: ObjectPrompts, spacing: np.ndarray,
@@ -310,12 +305,6 @@ def overlap(first: Look, second: Look) -> float:
     common = float((own & (other >= 0.5)).sum()) * pixel
     total = float(own.sum()) * pixel + float((coarse.probability >= 0.5).sum()) * float(np.prod(coarse.window.step))
     return common / max(total - common, pixel)
-
-
-def sharpness(look: Look) -> float:
-    """Mean distance of the probabilities from 0.5, where there is any, from 0 (undecided) to 1 (sure)."""
-    told = look.probability[look.probability > 0.05]
-    return float(2 * np.abs(told - 0.5).mean()) if told.size else 0.0
 
 
 def _cut(look: Look, shape: Sequence[int]) -> float:

@@ -13,6 +13,7 @@ from promptzoo.core.errors import ImageError, NotFoundError
 from promptzoo.core.geometry import LPS_TO_RAS, Grid, grid_with_codes
 from promptzoo.data.anatomy_codes import _ABNORMAL, _ANATOMY, ABNORMAL, ANATOMICAL, SIDES, TISSUE, codes_of
 from promptzoo.data.dicom import choose_series, find_series, read_dicom
+from promptzoo.data.dicom_provenance import provenance_text, read_provenance
 from promptzoo.data.dicom_seg_read import seg_record
 from promptzoo.data.io import read_image, read_labels, read_mask, write_mask
 
@@ -352,6 +353,15 @@ def test_seg_holds_exactly_the_segments_present(tmp_path, blob):
         assert sorted(named) == sorted(uids)
     assert seg_record(data) == {"label_values": [3, 7], "names": {"3": "Liver", "7": "kidney left"}, "clicks": 2}
     assert json.loads((tmp_path / "seg.json").read_text())["clicks"] == 2
+    assert not [element for element in data.iterall() if element.tag.is_private]
+
+
+def test_a_long_record_keeps_what_tells_most():
+    record = {"label_values": [3], "session": "abc", "prompts": ["x" * 20000], "digest": "d"}
+    text = provenance_text(record)
+    assert read_provenance(text) == {"label_values": [3], "session": "abc", "digest": "d", "left_out": ["prompts"]}
+    assert len(provenance_text({"names": {str(n): "y" * 40 for n in range(99)}, "session": "abc"}, 1024)) <= 1024
+    assert read_provenance("of others") == {} and read_provenance(provenance_text({"é": 1})) == {"é": 1}
 
 
 def test_seg_of_a_mask_in_another_axis_order(tmp_path, blob):

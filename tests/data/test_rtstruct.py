@@ -1,4 +1,6 @@
 """RT Structure Sets: voxel-exact round trips, holes, and what planning systems read."""
+import json
+
 import numpy as np
 import pydicom
 import pytest
@@ -28,8 +30,10 @@ def test_round_trip_is_voxel_exact(tmp_path, labels, name):
     write_mask(tmp_path / "a.rtstruct.dcm", labels, grid, names={3: "liver", 7: "dots"}, reference=tmp_path / "ct",
                provenance={"session": "s1"})
     found, own, names = read_rtstruct(tmp_path / "a.rtstruct.dcm", tmp_path / "ct")
-    assert own.same_space(grid) and names == {1: "liver", 2: "dots"}
-    assert np.array_equal(found == 1, labels == 3) and np.array_equal(found == 2, labels == 7)
+    assert own.same_space(grid) and names == {3: "liver", 7: "dots"}
+    assert np.array_equal(found, labels)
+    [maker] = pydicom.dcmread(tmp_path / "a.rtstruct.dcm").ContributingEquipmentSequence
+    assert json.loads(maker.ContributionDescription) == {"session": "s1"}
 
 
 def test_what_a_planning_system_reads(tmp_path, labels):
