@@ -71,7 +71,8 @@ def _print(info: BundleInfo, record: dict[str, Any]) -> None:
              ("weights", f"{weights['kind']}: {weights.get('file') or 'no file'}, {present}"),
              ("licence", weights["licence"]), ("trained on", weights["trained_on"]),
              ("systems", ", ".join(f"{name} ({state})" for name, state in info.systems.items()) or "none"),
-             ("precision", ", ".join(f"{name} {value}" for name, value in info.precision.items()) or "fp32"),
+             ("precision", ", ".join(f"{name} {_first_to_last(value)}" for name, value in info.precision.items())
+              or "fp32"),
              *(("not for", sentence) for sentence in info.not_for)]
     for label, text in lines:
         out.print(f"{label + ':':<12}{text}" if label else text, markup=False)
@@ -104,3 +105,8 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
             yield from _numbers(inner, f"{name}[{index}]")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield name, value
+
+
+def _first_to_last(precision: str | list[str]) -> str:
+    """A precision, or several in the order in which they are tried."""
+    return precision if isinstance(precision, str) else " else ".join(precision)

@@ -97,8 +97,8 @@ class BundleInfo:
         return self.block.get("exemptions", {})
 
     @property
-    def precision(self) -> Mapping[str, str]:
-        """Default precision per engine; an engine that is not named runs in fp32."""
+    def precision(self) -> Mapping[str, str | list[str]]:
+        """Default precision per engine, or several, the first that the machine has; without one, fp32."""
         return self.block.get("precision", {})
 
     @property
