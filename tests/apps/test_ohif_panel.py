@@ -102,7 +102,7 @@ def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studi
     found = shown(viewer)
     assert found.shape == lung.shape and found[place] == 1
     first = dice(found == 1, lung)
-    assert first >= 0.7  # orientation, not quality: 0.87 with the weights of today
+    assert first >= 0.7  # orientation, not quality: 0.78 with the weights of today
     method, address, body = page.asked[-1]
     assert (method, body["prompts"][0]["kind"], body["prompts"][0]["space"]) == ("POST", "point", "world")
     session = viewer.get("s.id")

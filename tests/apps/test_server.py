@@ -75,11 +75,11 @@ def test_every_kind_of_study_is_an_image(client, study):
 @pytest.mark.parametrize("case", ["ct", "dicom"])
 def test_a_click_in_a_volume(ask, study, case):
     known = study[1][case]
-    click = known.click("lung right")
-    labels, told = ask(VOLUME, case, {"label": "lung right", "foreground": [click], "background": []})
-    assert dice(labels == 1, known.mask("lung right")) >= GOOD
-    assert told["label_names"] == {"lung right": 1} and told["bundle"] == VOLUME
-    assert 0 <= told["estimated_dice"]["lung right"] <= 1 and told["seconds"]["decode"] > 0 and told["engine"]
+    click = known.click("heart")
+    labels, told = ask(VOLUME, case, {"label": "heart", "foreground": [click], "background": []})
+    assert dice(labels == 1, known.mask("heart")) >= GOOD
+    assert told["label_names"] == {"heart": 1} and told["bundle"] == VOLUME
+    assert 0 <= told["estimated_dice"]["heart"] <= 1 and told["seconds"]["decode"] > 0 and told["engine"]
 
 
 @pytest.mark.parametrize("case, name", [("us", "cyst"), ("png", "nucleus 2")])
@@ -134,9 +134,9 @@ def test_two_objects_in_one_request(ask, study):
 def test_our_own_form_in_world_space(ask, study):
     known = study[1]["ct"]
     grid = known.volume.grid
-    prompts = PromptSet((Point(known.click("lung right"), True, 7, "voxel"),), (ObjectInfo(7, "lung"),)).to_world(grid)
+    prompts = PromptSet((Point(known.click("heart"), True, 7, "voxel"),), (ObjectInfo(7, "heart"),)).to_world(grid)
     labels, told = ask(VOLUME, "ct", {"prompts": prompts.to_json()})
-    assert told["label_names"] == {"lung": 7} and dice(labels == 7, known.mask("lung right")) >= GOOD
+    assert told["label_names"] == {"heart": 7} and dice(labels == 7, known.mask("heart")) >= GOOD
 
 
 def test_a_box_in_our_own_form_and_no_prompt_at_all(ask, study):

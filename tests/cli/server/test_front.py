@@ -115,7 +115,11 @@ def test_metrics_and_log_tell_routes_and_no_ids(caplog):
     assert "DOE" not in text
 
 
-def test_token_file(tmp_path, caplog):
+def test_token_file(tmp_path, caplog, monkeypatch):
+    heard = logging.getLogger("promptzoo.cli.server.token")
+    monkeypatch.setattr(heard, "disabled", False)  # whatever libraries that configure logging did in earlier tests
+    monkeypatch.setattr(logging.getLogger("promptzoo"), "propagate", True)
+    caplog.set_level(logging.WARNING, heard.name)
     place = tmp_path / "token"
     assert read_token(None) == ""
     with pytest.raises(NotFoundError, match="token file"):
