@@ -11,7 +11,6 @@ from promptzoo.client.transport import Transport
 from promptzoo.prompts.types import ObjectInfo, PromptSet
 
 PATH = "/promptzoo/sessions"
-KINDS = ("labelmap", "probability", "uncertainty")
 
 
 @dataclass(frozen=True)

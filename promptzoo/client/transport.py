@@ -69,7 +69,9 @@ class Transport:
             ConnectionError: if it cannot be reached.
         """
         parameters = {name: value for name, value in query.items() if value is not None}
-        for attempt in range(self.retries + 1):
+        attempt = -1
+        while True:
+            attempt += 1
             last = attempt == self.retries
             try:
                 answer = self._http.request(method, path, params=parameters, json=body)
@@ -87,7 +89,6 @@ class Transport:
             if answer.status_code >= 400:
                 raise _error_of(answer)
             return answer
-        raise AssertionError("unreachable")
 
     @staticmethod
     def _asked(taken: Callable[[], Any] | None) -> Any:

@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 
 def source_stack(reference: str | Path, grid: Grid, labels: np.ndarray, series_uid: str | None
-                 ) -> tuple[list[Frame], np.ndarray]:
-    """The source frames on whose grid the mask lies, and the mask on that grid.
+                 ) -> tuple[list[Frame], Grid, np.ndarray]:
+    """The source frames on whose grid the mask lies, that grid ``[column, row, slice]``, and the mask on it.
 
     Of several series that share voxel centres with the mask, one of the mask's own size is preferred.
     """
@@ -55,7 +55,7 @@ def source_stack(reference: str | Path, grid: Grid, labels: np.ndarray, series_u
                                   "; ".join(str(s) for s in series), "the series that was segmented"
                                   f" ({' x '.join(str(n) for n in grid.shape)} voxels)")) from first_error
     frames, own = min(fitting, key=lambda f: sorted(f[1].shape) != sorted(grid.shape))
-    return frames, onto_grid(labels, grid, own)
+    return frames, own, onto_grid(labels, grid, own)
 
 
 def usable_headers(frames: list[Frame]) -> dict[Path, Any]:
@@ -140,7 +140,7 @@ def write_seg(path: str | Path, labels: np.ndarray, grid: Grid, reference: str |
     if not present:
         raise ImageError(complain("empty mask for DICOM SEG", "no voxel marked", "at least one voxel of one object",
                                   "DICOM cannot hold an empty segmentation: write .nii.gz, or do not save"))
-    frames, on_source = source_stack(reference, grid, labels, series_uid)
+    frames, _, on_source = source_stack(reference, grid, labels, series_uid)
     table = np.zeros(max(present) + 1, dtype=np.uint16)
     table[present] = np.arange(1, len(present) + 1)
     planes = table[on_source].transpose(2, 1, 0).astype(np.uint8 if len(present) < 256 else np.uint16)

@@ -54,14 +54,12 @@ def write_rtstruct(path: str | Path, labels: np.ndarray, grid: Grid, reference: 
     present = [int(v) for v in np.unique(labels) if v]
     if not present:
         raise ImageError(complain("empty mask for RTSTRUCT", "no voxel marked", "at least one voxel of one object"))
-    frames, stack = source_stack(reference, grid, labels, series_uid)
+    frames, own, stack = source_stack(reference, grid, labels, series_uid)
     headers = usable_headers(frames)
     first = headers[frames[0].path]
     if len(headers) != len(frames):
         raise ImageError(complain("RTSTRUCT on a multi-frame image", Path(reference).name, "a series of single frames",
                                   "Write DICOM SEG instead"))
-    own = ordered(next(s for s in find_series(Path(str(reference).partition("#")[0]))
-                       if s.uid == first.SeriesInstanceUID), Path(reference).name)[1]
     dataset = _header(pydicom, first, frames, headers)
     for value in present:
         name = str((names or {}).get(value) or f"object {value}")

@@ -10,7 +10,6 @@ from pathlib import Path
 from filelock import FileLock
 from monailabel.config import settings
 from monailabel.datastore.local import DataModel, LocalDatastore
-from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from promptzoo.cli.server.studies import prepare_studies
@@ -108,7 +107,3 @@ class StudyDatastore(LocalDatastore):
         text = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
         replace_file(self._datastore_config_path, lambda new: Path(new).write_text(text, encoding="utf-8"))
         self._config_ts = os.stat(self._datastore_config_path).st_mtime
-
-    def final_label(self, image_id):
-        """Path of the final label of an image; empty if there is none."""
-        return self.get_label_uri(image_id, DefaultLabelTag.FINAL)

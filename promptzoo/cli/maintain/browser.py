@@ -48,10 +48,13 @@ class Viewer:
     Args:
         page: of :func:`new_page`.
         url: of the server.
+
+    Attributes:
+        actions: clicks and drags so far.
     """
 
     def __init__(self, page: Any, url: str) -> None:
-        self.page, self.url = page, url
+        self.page, self.url, self.actions = page, url, 0
 
     def open(self, image: str) -> "Viewer":
         """Open an image and wait for the panel to know it."""
@@ -71,6 +74,7 @@ class Viewer:
 
     def press(self, name: str) -> None:
         """Press a button of the panel."""
+        self.actions += 1
         self.page.locator(f"[data-pz='{name}']").click()
 
     def settle(self) -> None:
@@ -107,6 +111,7 @@ class Viewer:
     def click(self, voxel: Sequence[float], view: str = "mpr-axial") -> None:
         """Click a voxel."""
         place = self.at(voxel, view)
+        self.actions += 1
         self.hover(place)
         self.page.mouse.click(*place)
 
@@ -117,6 +122,7 @@ class Viewer:
 
     def drag(self, *voxels: Sequence[float], view: str = "mpr-axial") -> None:
         """Press the mouse at the first voxel, move through the others, and release it."""
+        self.actions += 1
         first, *rest = [self.at(voxel, view) for voxel in voxels]
         self.hover(first)
         self.page.mouse.down()

@@ -73,7 +73,7 @@ def draw(viewer: Viewer, image: str, low: Sequence[float], high: Sequence[float]
         viewer.open(image)
         viewer.settle()
     modalities = viewer.get("services.displaySetService.getActiveDisplaySets().map((set) => set.Modality)")
-    return {"seconds": seconds, "clicks and drags": 7, "estimated_dice": told["estimated_dice"],
+    return {"seconds": seconds, "clicks and drags": viewer.actions, "estimated_dice": told["estimated_dice"],
             "voxels": told["voxels"], "saved": message, "seg_is_there": "SEG" in modalities}
 
 

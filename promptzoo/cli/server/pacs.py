@@ -4,7 +4,6 @@ MONAI Label has such a proxy too, but it drops the query, so that every search f
 """
 from __future__ import annotations
 
-import logging
 from typing import AsyncIterator, Mapping
 
 import httpx
@@ -13,9 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from promptzoo.cli.server.dicomweb import PREFIX
 from promptzoo.core.errors import complain
-from promptzoo.data.dicomweb.errors import UpstreamError
-
-logger = logging.getLogger(__name__)
+from promptzoo.data.dicomweb.errors import QueryError, UpstreamError
 
 PASSED_ON = ("accept", "content-type", "content-length", "range")
 PASSED_BACK = ("content-type", "content-range", "warning")
@@ -37,12 +34,12 @@ def pacs_router(url: str, user: str = "", password: str = "",
 
     @router.api_route("/{path:path}", methods=["GET", "POST"])
     async def pass_on(request: Request, path: str) -> Response:
+        if ".." in path.split("/"):
+            raise QueryError(complain("path of the DICOMweb server", path, "one without .."))
         headers = {name: value for name, value in request.headers.items() if name in PASSED_ON}
         headers["accept-encoding"] = "identity"
         body = request.stream() if request.method == "POST" else None
         target = httpx.URL(f"{root}/{path}").copy_with(query=request.url.query.encode() or None)
-        if ".." in path.split("/"):
-            raise UpstreamError(complain("path of the DICOMweb server", path, "one without .."))
         try:
             answer = await client.send(client.build_request(request.method, target, headers=headers, content=body),
                                        stream=True)

@@ -190,25 +190,26 @@ def sessions_router(service: Serving, store: SessionStore, find_image: Callable[
         look = execute(lambda: desk.look(session, sequence))
         return labelmap_response(look, format, "gzip" in accept_encoding, link)
 
+    def object_map(what: str, session_id: str, object_id: int | None, sequence: int | None, form: str, grid: str,
+                   accept_encoding: str) -> Response:
+        session = store.open(session_id)
+        link = shown(session, grid)
+        look = execute(lambda: desk.look(session, sequence))
+        return object_response(look, what, object_id, form, "gzip" in accept_encoding, link)
+
     @router.get("/{session_id}/probability", response_class=Response, responses=BYTES)
     def probability(session_id: str, object: Optional[int] = None, sequence: Optional[int] = Sequence,
                     format: Literal["raw", "nii.gz"] = "raw", grid: Shown = OnGrid,
                     accept_encoding: str = Header("")) -> Response:
         """Probability of one object, float32 in [0, 1]."""
-        session = store.open(session_id)
-        link = shown(session, grid)
-        look = execute(lambda: desk.look(session, sequence))
-        return object_response(look, "probability", object, format, "gzip" in accept_encoding, link)
+        return object_map("probability", session_id, object, sequence, format, grid, accept_encoding)
 
     @router.get("/{session_id}/uncertainty", response_class=Response, responses=BYTES)
     def uncertainty(session_id: str, object: Optional[int] = None, sequence: Optional[int] = Sequence,
                     format: Literal["raw", "nii.gz"] = "raw", grid: Shown = OnGrid,
                     accept_encoding: str = Header("")) -> Response:
         """Uncertainty of one object in bits, float32 in [0, 1]."""
-        session = store.open(session_id)
-        link = shown(session, grid)
-        look = execute(lambda: desk.look(session, sequence))
-        return object_response(look, "uncertainty", object, format, "gzip" in accept_encoding, link)
+        return object_map("uncertainty", session_id, object, sequence, format, grid, accept_encoding)
 
     @router.get("/{session_id}/replay")
     def again(session_id: str, sequence: Optional[int] = Sequence) -> models.ReplayView:

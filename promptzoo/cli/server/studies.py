@@ -24,6 +24,8 @@ from promptzoo.core.locations import cache_dir
 from promptzoo.core.optional import require
 from promptzoo.data.dicom import NOT_IMAGES, WHOLE_SLIDE
 from promptzoo.data.dicomweb.folder import LABELS, NEVER_DICOM, image_ids, image_suffix, is_writable
+from promptzoo.data.dicomweb.part10 import has_preamble
+from promptzoo.data.dicomweb.scan import DICOM_SUFFIXES
 from promptzoo.data.io import read_image
 from promptzoo.data.nifti import write_nifti
 
@@ -59,8 +61,7 @@ def _files(source: Path) -> Iterator[Path]:
 
 def _is_dicom(path: Path) -> bool:
     try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom", ".ima")
+        return has_preamble(path) or path.suffix.lower() in DICOM_SUFFIXES
     except OSError:
         return False
 

@@ -82,6 +82,14 @@ class Instance:
         return first_value(self.attributes.get(tag_of(keyword)), default)
 
 
+def as_number(value: Any) -> float:
+    """A value as a number to sort by; 0 for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
+
+
 def first_value(element: Mapping[str, Any] | None, default: Any = "") -> Any:
     """First value of an element in the DICOM JSON model; of a person name its alphabetic form."""
     values = (element or {}).get("Value") or [default]

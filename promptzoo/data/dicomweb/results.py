@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterable, Mapping
 
-from promptzoo.data.dicomweb.model import INDEXED, TAGS, Instance, Json, element, tag_of
+from promptzoo.data.dicomweb.model import INDEXED, TAGS, Instance, Json, as_number, element, tag_of
 from promptzoo.data.dicomweb.query import Query, empty_element, matches
 
 LEVELS = ("study", "series", "instance")
@@ -63,13 +63,6 @@ def _in_study(one: Instance, tag: str, studies: Mapping[str, Any]) -> Json:
     return element("ModalitiesInStudy" if tag == _MODALITIES else "SOPClassesInStudy", *sorted(values - {""}))
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
-
-
 def _latest_first(group: list[Instance]) -> tuple[Any, ...]:
     one = _speaker(group)
     date = str(one.value("StudyDate"))
@@ -78,15 +71,15 @@ def _latest_first(group: list[Instance]) -> tuple[Any, ...]:
 
 _SORT: dict[str, Callable[[list[Instance]], tuple[Any, ...]]] = {
     "study": _latest_first,
-    "series": lambda group: (group[0].study_uid, _number(group[0].value("SeriesNumber", 0)), group[0].series_uid),
-    "instance": lambda group: (group[0].study_uid, _number(group[0].value("SeriesNumber", 0)), group[0].series_uid,
-                               _number(group[0].value("InstanceNumber", 0)), group[0].sop_uid)}
+    "series": lambda group: (group[0].study_uid, as_number(group[0].value("SeriesNumber", 0)), group[0].series_uid),
+    "instance": lambda group: (group[0].study_uid, as_number(group[0].value("SeriesNumber", 0)), group[0].series_uid,
+                               as_number(group[0].value("InstanceNumber", 0)), group[0].sop_uid)}
 
 
 def _speaker(group: Iterable[Instance]) -> Instance:
     """The instance whose attributes stand for a group: the first image, as a mask may say less of the patient."""
     instances = list(group)
-    return min(instances, key=lambda one: (not one.is_image, _number(one.value("InstanceNumber", 0)), one.sop_uid))
+    return min(instances, key=lambda one: (not one.is_image, as_number(one.value("InstanceNumber", 0)), one.sop_uid))
 
 
 def _result(group: list[Instance], level: str, above: tuple[str, ...], query: Query, studies: Mapping[str, Any],

@@ -18,13 +18,13 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Iterator, Mapping
 
 from promptzoo.core.errors import ConflictError, ImageError, NotFoundError, complain
 from promptzoo.core.locations import cache_dir, data_dir
 from promptzoo.data.dicomweb.folder import is_writable
 from promptzoo.data.dicomweb.links import SeriesLink, links_of
-from promptzoo.data.dicomweb.model import Instance, Json, bulk_value, element, json_of, tag_of
+from promptzoo.data.dicomweb.model import Instance, Json, as_number, bulk_value, element, json_of, tag_of
 from promptzoo.data.dicomweb.part10 import open_pixels, pixel_tag, read_header, transfer_syntax, whole_file
 from promptzoo.data.dicomweb.query import Query
 from promptzoo.data.dicomweb.quiet import quiet_pydicom
@@ -64,6 +64,7 @@ class DicomStore:
         self._pixels = PixelCache(cache_bytes)
         self._rescan_s = rescan_s
         self._index = Index()
+        self._linked: tuple[Index, dict[str, SeriesLink]] = (self._index, {})
         self._looked, self._next = -1.0, 0.0
         self._scanning, self._storing = threading.Lock(), threading.Lock()
 
@@ -134,7 +135,7 @@ class DicomStore:
             return [one] if one else []
         chosen = study.values() if series_uid is None else [study.get(series_uid, {})]
         return sorted((i for series in chosen for i in series.values()), key=lambda i: (
-            _number(i.value("SeriesNumber", 0)), i.series_uid, _number(i.value("InstanceNumber", 0)), i.sop_uid))
+            as_number(i.value("SeriesNumber", 0)), i.series_uid, as_number(i.value("InstanceNumber", 0)), i.sop_uid))
 
     def metadata(self, instance: Instance, base_url: str = "") -> Json:
         """WADO-RS metadata (PS3.18 10.4.1.1.2): everything but bulk data, for which there are addresses.
@@ -268,7 +269,10 @@ class DicomStore:
     def links(self) -> dict[str, SeriesLink]:
         """The link of every image by image id: wrapped files, and DICOM image series by their SeriesInstanceUID."""
         self.refresh()
-        return links_of(self._index)
+        index = self._index
+        if self._linked[0] is not index:
+            self._linked = (index, links_of(index))
+        return self._linked[1]
 
     def link(self, image_id: str) -> SeriesLink:
         """Study, series and voxel mapping of an image.
@@ -315,10 +319,3 @@ class DicomStore:
             if link.series_uid == series_uid:
                 return image_id
         raise NotFoundError(complain("series in the DICOMweb store", series_uid, "one that a search lists"))
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0

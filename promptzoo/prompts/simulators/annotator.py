@@ -61,7 +61,8 @@ class SimulatedAnnotator:
     def first_click(self, truth: np.ndarray, rng: np.random.Generator | None = None) -> Point:
         """A positive click into the largest component of ``truth``, see :meth:`next_click`."""
         click = self.next_click(self._object(truth), np.zeros(self.grid.shape, dtype=bool), rng)
-        assert click is not None  # the object is not empty
+        if click is None:
+            raise PromptError(complain("object to click on", "an empty one", "one with a voxel"))
         return click
 
     def next_click(self, truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator | None = None) -> Point | None:
