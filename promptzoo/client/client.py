@@ -1,7 +1,7 @@
 """The server, as a client sees it."""
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from promptzoo.client.session import PATH, ClientSession
 from promptzoo.client.transport import Transport
@@ -41,18 +41,19 @@ class Client:
         """The next case of a strategy: ``image`` (None if none is left), ``study``, ``series``, ``reason``."""
         return self._transport.send("GET", "/promptzoo/viewer/next", strategy=strategy).json()
 
-    def begin(self, image: str, bundle: str = "auto", user: str = "") -> ClientSession:
+    def begin(self, image: str, bundle: str = "auto", user: str = "", kinds: Sequence[str] = ()) -> ClientSession:
         """Begin a session.
 
         Args:
             image: id of an image.
-            bundle: who shall answer; ``auto`` takes the one that fits the image.
+            bundle: who shall answer; ``auto`` takes one that fits the image and takes ``kinds``.
             user: who prompts, best a pseudonym.
+            kinds: kinds of prompt to come, for example ``("text",)``.
 
         Raises:
             ServerError: if there is no such image or bundle (404).
         """
-        body = {"image": image, "bundle": bundle, "user": user}
+        body = {"image": image, "bundle": bundle, "user": user, "kinds": list(kinds)}
         return ClientSession(self._transport, self._transport.send("POST", PATH, body).json())
 
     def open(self, session_id: str) -> ClientSession:

@@ -78,15 +78,6 @@ def shots(request):
     return folder
 
 
-def shown(viewer):
-    """The label map in the viewer as ``[column, row, slice]``."""
-    told = viewer.labels()
-    labels = np.zeros(int(np.prod(told["shape"])), np.uint8)
-    for offset, value in told["found"]:
-        labels[offset] = value
-    return labels.reshape(told["shape"], order="F")
-
-
 def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studies, shots):
     """Point, undo, redo, box, correction, second object, run, uncertainty, save, reopen."""
     labels, names = torso[1], {name: value for value, name in torso[2].items()}
@@ -99,7 +90,7 @@ def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studi
     viewer.press("point+")
     viewer.click(place)
     viewer.settle()
-    found = shown(viewer)
+    found = viewer.shown()
     assert found.shape == lung.shape and found[place] == 1
     first = dice(found == 1, lung)
     assert first >= 0.7  # orientation, not quality: 0.78 with the weights of today
@@ -109,10 +100,10 @@ def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studi
 
     viewer.press("undo")
     viewer.settle()
-    assert not shown(viewer).any() and viewer.get("s.drawings.size") == 0
+    assert not viewer.shown().any() and viewer.get("s.drawings.size") == 0
     viewer.page.keyboard.press("Control+y")
     viewer.settle()
-    assert np.array_equal(shown(viewer), found) and viewer.get("s.drawings.size") == 1
+    assert np.array_equal(viewer.shown(), found) and viewer.get("s.drawings.size") == 1
 
     viewer.press("add-object")
     viewer.press("live")
@@ -128,7 +119,7 @@ def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studi
     assert "/redo?" in page.asked[-1][1] and viewer.get("s.pending.length") == 1, "without live mode, Run decides"
     viewer.press("run")
     viewer.settle()
-    both = shown(viewer)
+    both = viewer.shown()
     assert set(np.unique(both)) == {0, 1, 2}
     assert dice(both == 2, kidney) >= 0.4 and dice(both == 1, lung) >= first - 0.05
     box = page.asked[-1][2]["prompts"][0]
@@ -153,7 +144,7 @@ def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studi
     stroke = page.asked[-1][2]["prompts"][0]
     assert (stroke["kind"], stroke["positive"], stroke["object_id"]) == ("scribble", False, 1)
     assert len(stroke["points"]) > 5
-    final = shown(viewer)
+    final = viewer.shown()
 
     viewer.press("save")
     viewer.settle()
@@ -169,7 +160,7 @@ def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studi
     page.reload()
     viewer = Viewer(page, server.url).open(SERIES_UID)
     viewer.settle()
-    assert viewer.get("s.id") == session and np.array_equal(shown(viewer), final), "a reload loses nothing"
+    assert viewer.get("s.id") == session and np.array_equal(viewer.shown(), final), "a reload loses nothing"
     assert viewer.get("s.drawings.size") == 3
     modalities = viewer.get("services.displaySetService.getActiveDisplaySets().map((set) => set.Modality)")
     assert "SEG" in modalities
@@ -202,7 +193,7 @@ def test_prompts_land_where_they_are_drawn(server, page, torso, image, order, fl
     viewer.jump(voxel.tolist())
     viewer.click(voxel.tolist())
     viewer.settle()
-    found = shown(viewer) == 1
+    found = viewer.shown() == 1
     marked = np.argwhere(found) @ grid[:3, :3].T + grid[:3, 3]
     index = np.round(other.grid.to_index(marked)).astype(int)
     back = np.zeros(wanted.shape, bool)

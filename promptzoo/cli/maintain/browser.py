@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import shutil
 from typing import Any, Iterator, Sequence
+
+import numpy as np
 
 ARGUMENTS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
              "--ignore-gpu-blocklist", "--disable-background-networking")
@@ -59,6 +62,10 @@ class Viewer:
     def open(self, image: str) -> "Viewer":
         """Open an image and wait for the panel to know it."""
         self.page.goto(f"{self.url}/promptzoo/viewer/open?image={image}")
+        return self.ready()
+
+    def ready(self) -> "Viewer":
+        """Wait for the panel to know the image of a page that loads."""
         self.page.wait_for_function("() => window.promptzoo?.session && !window.promptzoo.session.busy", timeout=120000)
         notice = self.page.locator("[data-cy='confirm-and-hide-button']")
         with contextlib.suppress(Exception):
@@ -130,13 +137,77 @@ class Viewer:
             self.page.mouse.move(*place, steps=6)
         self.page.mouse.up()
 
-    def labels(self) -> dict[str, Any]:
-        """The label map that the viewer shows, as sorted ``{value: voxel count}``, and its voxels as a flat list of
-        the marked ones: ``[[offset, value], …]``."""
-        return self.page.evaluate("""() => {
-            const volume = services.segmentationService.getLabelmapVolume('promptzoo');
+    def shown(self, segmentation: str = "promptzoo") -> np.ndarray:
+        """A label map that the viewer shows, ``[column, row, slice]`` uint8 of the series."""
+        told = self.page.evaluate("""(id) => {
+            const { volumeId } = services.segmentationService.getSegmentation(id).representationData.Labelmap;
+            const volume = cornerstone.cache.getVolume(volumeId);
             const data = volume.voxelManager.getCompleteScalarDataArray();
             const found = [];
             data.forEach((value, offset) => { if (value) found.push([offset, value]); });
             return { shape: volume.dimensions, found };
-        }""")
+        }""", segmentation)
+        labels = np.zeros(int(np.prod(told["shape"])), np.uint8)
+        for offset, value in told["found"]:
+            labels[offset] = value
+        return labels.reshape(told["shape"], order="F")
+
+    def ring(self, voxel: Sequence[float], radius_mm: float, view: str = "mpr-axial", steps: int = 16) -> list[list[float]]:
+        """Voxels on a circle around one, in the plane that a viewport shows."""
+        return self.page.evaluate("""([voxel, radius, id, steps]) => {
+            const camera = services.cornerstoneViewportService.getCornerstoneViewport(id).getCamera();
+            const [n, v] = [camera.viewPlaneNormal, camera.viewUp];
+            const u = [v[1] * n[2] - v[2] * n[1], v[2] * n[0] - v[0] * n[2], v[0] * n[1] - v[1] * n[0]];
+            const { space } = window.promptzoo.session, middle = space.world(voxel);
+            return Array.from({ length: steps + 1 }, (_, step) => {
+                const [c, s] = [Math.cos, Math.sin].map((way) => radius * way(2 * Math.PI * step / steps));
+                return space.voxel(middle.map((value, axis) => value + c * u[axis] + s * v[axis]));
+            });
+        }""", [[float(value) for value in voxel], radius_mm, view, steps])
+
+    def rotate(self, voxel: Sequence[float], degrees: float, view: str = "mpr-axial") -> None:
+        """Tilt the plane of a viewport about the left-right line through a voxel."""
+        self.page.evaluate("""([voxel, degrees, id]) => {
+            const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
+            const camera = viewport.getCamera(), angle = degrees * Math.PI / 180;
+            const [c, s] = [Math.cos(angle), Math.sin(angle)];
+            const turn = ([x, y, z]) => [x, c * y - s * z, s * y + c * z];
+            const focalPoint = window.promptzoo.session.space.world(voxel);
+            const far = Math.hypot(...camera.position.map((value, axis) => value - camera.focalPoint[axis]));
+            const viewPlaneNormal = turn(camera.viewPlaneNormal);
+            const position = focalPoint.map((value, axis) => value + far * viewPlaneNormal[axis]);
+            viewport.setCamera({ focalPoint, position, viewPlaneNormal, viewUp: turn(camera.viewUp) });
+            viewport.render();
+        }""", [[float(value) for value in voxel], degrees, view])
+        self.page.wait_for_timeout(500)
+
+    def open_seg(self) -> np.ndarray:
+        """Open the first stored segmentation of the study as a person does; its label map as :meth:`shown`."""
+        page = self.page
+        page.locator("[data-cy='side-panel-header-left']").click()
+        page.locator("[data-cy='study-browser-thumbnail-no-image']").first.dblclick()
+        stored = "services.segmentationService.getSegmentations().find((s) => !s.segmentationId.startsWith('promptzoo'))"
+        page.wait_for_function(f"() => Boolean({stored})", timeout=60000)
+        self.settle()
+        return self.shown(page.evaluate(f"() => {stored}.segmentationId"))
+
+    def stock_points(self, model: str, label: str, voxel: Sequence[float]) -> dict[str, Any]:
+        """Click a voxel of a label with MONAI Label's own panel and run a model; the parameters that it sent."""
+        page = self.page
+        page.locator("[data-cy='side-panel-header-right']").click()
+        page.locator("#promptzoo [data-pz='fold']").click()
+        page.wait_for_timeout(1000)
+        page.locator(".settingsTable button.actionButton").click()
+        page.locator("label[for='tab-3']").click()
+        page.locator("#tab-3 ~ .tab-content select").first.select_option(model)
+        page.locator("#tab-3 ~ .tab-content tr.clickable-row", has_text=label).click()
+        page.wait_for_timeout(1000)  # it forgets points while it changes model and label
+        self.jump(voxel)
+        self.click(voxel)
+        page.wait_for_function("() => cornerstoneTools.annotation.state.getAllAnnotations()"
+                               ".some((found) => found.metadata.toolName === 'ProbeMONAILabel')", timeout=20000)
+        with page.expect_response(lambda answer: "/infer/" in answer.url) as told:
+            page.locator("button[title='Run PointPrompts']").click()
+        page.wait_for_timeout(2000)
+        body = told.value.request.post_data
+        return json.JSONDecoder().raw_decode(body[body.index("{"):])[0]

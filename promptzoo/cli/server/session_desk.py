@@ -42,6 +42,9 @@ class Serving(Protocol):
         """The bundle that fits an image."""
 
 
+NOTHING = "the network found nothing at the prompts"
+
+
 @dataclass(frozen=True, eq=False)
 class Look:
     """A session with the answer to one of its states.
@@ -63,12 +66,16 @@ class Look:
 
     @property
     def reason(self) -> str:
-        """Why no voxel is marked; empty if one is."""
-        if self.labels.any():
-            return ""
-        told = [str(entry.info["reason"]) for entry in self.prediction.objects if entry.info.get("reason")]
-        nothing = "no prompt was given" if not self.state.given else "the network found nothing at the prompts"
-        return told[0] if told else nothing
+        """Why no voxel is marked, or which objects have none; empty if all have some."""
+        if not self.state.given:
+            return "no prompt was given"
+        empty = [entry for entry in self.prediction.objects if not entry.mask.any()]
+        if not empty:
+            return "" if self.labels.any() else NOTHING
+        told = [str(entry.info.get("reason") or NOTHING) for entry in empty]
+        if not self.labels.any():
+            return told[0]
+        return "; ".join(f"object {entry.object_id}: {why}" for entry, why in zip(empty, told))
 
 
 class SessionDesk:
@@ -86,15 +93,15 @@ class SessionDesk:
         self.service, self.store, self.find_image = service, store, find_image
         self.runner = SessionRunner() if runner is None else runner
 
-    def create(self, image: str, bundle: str = "auto", user: str = "") -> Session:
-        """Begin a session.
+    def create(self, image: str, bundle: str = "auto", user: str = "", kinds: Collection[str] = ()) -> Session:
+        """Begin a session; ``auto`` takes a bundle that fits the image and takes these kinds of prompt.
 
         Raises:
             NotFoundError: if there is no such image or bundle, or none that fits.
             ImageError: if the image cannot be read.
         """
         opened = self.service.images.open(self.find_image(image))
-        chosen = self.service.choose(opened.grid) if bundle == "auto" else self._bundle(bundle)
+        chosen = self.service.choose(opened.grid, kinds) if bundle == "auto" else self._bundle(bundle)
         return self.store.create(image, opened.content_hash, user, chosen.name, chosen.version, opened.grid)
 
     def restore(self, document: Mapping[str, Any], image: str, user: str = "", present_bundle: bool = False) -> Session:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
+PromptKind = Literal["point", "box", "scribble", "lasso", "mask", "text", "class", "attribute", "reference", "task"]
 Color = Optional[tuple[int, int, int]]
 
 
@@ -14,6 +15,7 @@ class NewSession(BaseModel):
     image: str = Field(min_length=1, description="Id of the image, as the server lists its images.")
     bundle: str = Field("auto", description="Name of a bundle; auto takes the one that fits the image.")
     user: str = Field("", max_length=200, description="Who prompts; best a pseudonym.")
+    kinds: list[PromptKind] = Field([], description="Kinds of prompt to come; auto takes a bundle that takes them.")
 
 
 class ImportedSession(BaseModel):
@@ -32,7 +34,7 @@ class PromptBody(BaseModel):
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [
         {"kind": "point", "position": [60, 40, 12], "positive": True, "object_id": 1, "space": "voxel"},
         {"kind": "box", "low": [10, 10, 12], "high": [40, 42, 13], "object_id": 2, "space": "voxel"}]})
-    kind: Literal["point", "box", "scribble", "lasso", "mask", "text", "class", "attribute", "reference", "task"]
+    kind: PromptKind
     object_id: int = Field(1, ge=1, le=65535)
 
 

@@ -49,7 +49,7 @@ export const api = {
   series: (uid) => json("GET", `/promptzoo/viewer/series/${uid}`),
   next: (strategy) => json("GET", `/promptzoo/viewer/next?strategy=${encodeURIComponent(strategy)}`),
   sessions: (image) => json("GET", `${SESSIONS}?limit=5&image=${encodeURIComponent(image)}`),
-  create: (image, bundle) => json("POST", SESSIONS, { image, bundle }),
+  create: (image, bundle, kinds) => json("POST", SESSIONS, { image, bundle, kinds }),
   state: (id) => json("GET", `${SESSIONS}/${id}?space=world`),
   add: (id, prompts, objects, seen) =>
     json("POST", `${SESSIONS}/${id}/prompts?${at(seen)}grid=series`, { prompts, objects }),

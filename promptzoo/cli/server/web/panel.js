@@ -2,9 +2,10 @@
 import { api } from "./api.js";
 import { Session } from "./session.js";
 import { Space } from "./space.js";
+import { hideStored, segOpened, showStored, storedSegs } from "./stored.js";
 import { activate, listen, registerTools } from "./tools.js";
 import { build } from "./ui.js";
-import { activateUnder, shownSeries, viewerReady } from "./viewer.js";
+import { activateUnder, keepMonaiLabelFirst, shownSeries, viewerReady } from "./viewer.js";
 
 const KEYS = { p: "point+", n: "point-", b: "box", s: "scribble+", d: "scribble-", l: "lasso+", e: "eraser" };
 
@@ -23,7 +24,11 @@ class Panel {
   /** Follow the series in the active viewport. */
   async follow() {
     const set = shownSeries();
-    if (!set || set.SeriesInstanceUID === this.series) return;
+    if (!set) return;
+    if (set.SeriesInstanceUID === this.series) {
+      this.showNews();
+      return;
+    }
     this.series = set.SeriesInstanceUID;
     try {
       const series = await api.series(this.series);
@@ -41,8 +46,19 @@ class Panel {
     this.show();
   }
 
+  /** Tell of segmentations that were stored since. */
+  showNews() {
+    const told = this.session ? JSON.stringify(storedSegs(this.session.set)) : "";
+    if (told !== this.stored) this.show();
+    this.stored = told;
+  }
+
+  showStored(uid, wanted) {
+    this.session?.run(async () => (wanted ? showStored(this.session.set, uid) : hideStored(uid)));
+  }
+
   get bundle() {
-    const name = this.session?.bundle ?? "auto";
+    const name = this.session?.view?.bundle ?? this.session?.bundle ?? "auto";
     return this.config.bundles.find((bundle) => bundle.name === name) ?? null;
   }
 
@@ -149,6 +165,7 @@ async function start() {
   await viewerReady();
   const panel = new Panel(await api.config());
   window.promptzoo = panel;
+  keepMonaiLabelFirst();
   registerTools();
   listen({
     drawn: (annotation) => panel.drawn(annotation),
@@ -157,6 +174,13 @@ async function start() {
   });
   window.addEventListener("pointermove", (event) => {
     if (panel.tool && !event.buttons) activateUnder(event.clientX, event.clientY);
+  }, true);
+  document.addEventListener("dblclick", (event) => {
+    const uid = panel.session && segOpened(event, panel.session.set);
+    if (!uid) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    panel.showStored(uid, true);
   }, true);
   window.addEventListener("keydown", (event) => panel.key(event), true);
   await panel.follow();

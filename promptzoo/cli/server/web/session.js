@@ -42,9 +42,10 @@ export class Session {
     return this.queue;
   }
 
-  async ensure() {
+  /** Begin the session on the server, with a bundle that takes the prompts to come. */
+  async ensure(prompts) {
     if (this.id) return;
-    const made = await api.create(this.series.image, this.bundle);
+    const made = await api.create(this.series.image, this.bundle, [...new Set(prompts.map((prompt) => prompt.kind))]);
     this.id = made.id;
     this.view = made;
     this.remember();
@@ -187,7 +188,7 @@ export class Session {
 
   async say(prompts, uids) {
     try {
-      await this.ensure();
+      await this.ensure(prompts);
       const named = this.objects.filter((object) => prompts.some((prompt) => prompt.object_id === object.object_id));
       const answer = await api.add(this.id, prompts, named, this.view.sequence);
       const before = new Set(this.view.prompts.map((entry) => entry.number));
@@ -284,7 +285,7 @@ export class Session {
 
   overlap(rule) {
     return this.run(async () => {
-      await this.ensure();
+      await this.ensure([]);
       await this.answered(await api.overlap(this.id, rule, this.view.sequence));
     });
   }

@@ -1,4 +1,5 @@
 // Prompts as annotations: the tools that draw them, and the way from an annotation to a prompt and back.
+import { freehand } from "./freehand.js";
 import { flip } from "./space.js";
 
 const NAMES = {
@@ -20,17 +21,24 @@ let interrupted = new Map();
 export function registerTools() {
   const T = tools();
   const made = {
-    point: class extends T.ProbeTool { static toolName = NAMES.point; },
+    point: class extends T.ProbeTool {
+      static toolName = NAMES.point;
+      isPointNearTool = (element, { data }, place, proximity) => { // cornerstone: never; so its eraser spares points
+        const { viewport } = window.cornerstone.getEnabledElement(element);
+        const [x, y] = viewport.worldToCanvas(data.handles.points[0]);
+        return Math.hypot(x - place[0], y - place[1]) < proximity;
+      };
+    },
     box: class extends T.RectangleROITool { static toolName = NAMES.box; },
-    scribble: class extends T.PlanarFreehandROITool { static toolName = NAMES.scribble; },
-    lasso: class extends T.PlanarFreehandROITool { static toolName = NAMES.lasso; },
+    scribble: freehand(NAMES.scribble, false),
+    lasso: freehand(NAMES.lasso, true),
     eraser: class extends T.EraserTool { static toolName = NAMES.eraser; },
   };
   for (const [kind, tool] of Object.entries(made)) {
     T.addTool(tool);
     const silent = { getTextLines: () => undefined };
-    const freehand = { ...silent, calculateStats: false, allowOpenContours: kind === "scribble" };
-    const configuration = { point: silent, box: silent, scribble: freehand, lasso: freehand, eraser: {} }[kind];
+    const stroke = { ...silent, calculateStats: false, allowOpenContours: kind === "scribble" };
+    const configuration = { point: silent, box: silent, scribble: stroke, lasso: stroke, eraser: {} }[kind];
     for (const group of groups()) {
       if (!group.hasTool?.(NAMES[kind])) group.addTool(NAMES[kind], configuration);
       group.setToolPassive(NAMES[kind]);

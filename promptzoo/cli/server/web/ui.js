@@ -1,4 +1,5 @@
 // The elements of the panel; `show()` brings them up to date with what the panel knows.
+import { storedSegs } from "./stored.js";
 
 const TOOLS = [
   ["point+", "+ Point", "Alt+P: this belongs to the object"], ["point-", "− Point", "Alt+N: this does not"],
@@ -69,6 +70,7 @@ export function build(panel) {
       session.run(() => session.showUncertain());
     }) });
   const prompts = element("div", { className: "pz-list pz-prompts", dataset: { pz: "prompts" } });
+  const stored = element("div", { className: "pz-list", dataset: { pz: "stored" } });
   const save = button("save", "Save", "Label and DICOM SEG, with the prompts as provenance", () => panel.save());
   const fresh = button("new", "Start over", "The present session stays on the server", act((session) => session.close()));
   const strategy = element("select", { dataset: { pz: "strategy" }, title: "How the next case is chosen" },
@@ -88,7 +90,7 @@ export function build(panel) {
     element("div", { className: "pz-row" }, element("b", { textContent: "Objects" }), add, overlap), objects,
     element("label", {}, uncertain, " show uncertainty"),
     element("b", { textContent: "Prompts" }), prompts,
-    element("div", { className: "pz-row" }, save, fresh), element("div", { className: "pz-row" }, next, strategy),
+    element("div", { className: "pz-row" }, save, fresh), stored, element("div", { className: "pz-row" }, next, strategy),
     message, element("small", { textContent: `promptzoo ${panel.config.version}. Not a medical device.` }));
   const fold = element("button", { className: "pz-fold", textContent: "promptzoo", dataset: { pz: "fold" },
     title: "Show or hide the panel" });
@@ -139,7 +141,7 @@ export function build(panel) {
       node.disabled = id !== "eraser" && !panel.takes(id.replace(/[+-]$/, ""));
     }
     words.disabled = !panel.takes("text") && !panel.takes("class");
-    words.placeholder = words.disabled ? "No bundle here takes words yet" : "What to segment, in words";
+    words.placeholder = words.disabled ? (panel.bundle ? `${panel.bundle.title} takes no words` : "No bundle here takes words") : "What to segment, in words";
     list.replaceChildren(...panel.classes().map((value) => element("option", { value })));
     resume.hidden = !panel.offer || Boolean(session?.id);
     if (panel.offer) resume.textContent = `Continue the session of ${panel.offer.updated.slice(0, 16).replace("T", " ")}`;
@@ -156,6 +158,9 @@ export function build(panel) {
     if (!objects.contains(document.activeElement)) {
       objects.replaceChildren(...session.objects.map((object) => objectRow(session, object)));
     }
+    stored.replaceChildren(...storedSegs(session.set).map(({ uid, title, shown }) => element("label", {},
+      element("input", { type: "checkbox", checked: shown, dataset: { seg: uid },
+        onchange: (event) => panel.showStored(uid, event.target.checked) }), ` SEG ${title}`)));
     const waiting = session.pending.map((uid) => session.drawings.get(uid)?.prompt).filter(Boolean);
     prompts.replaceChildren(
       ...(session.view?.prompts ?? []).map(({ number, prompt }) => element("div", { dataset: { number } },

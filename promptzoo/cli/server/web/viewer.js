@@ -6,6 +6,17 @@ const HEAT = [[255, 237, 111], [254, 178, 76], [240, 59, 32], [153, 0, 13]];
 
 const service = (name) => window.services[name];
 
+/** MONAI Label's panel takes the first segmentation for its own, which is "1", and breaks the viewer on any other. */
+export function keepMonaiLabelFirst() {
+  const segmentations = service("segmentationService");
+  const all = segmentations.getSegmentations.bind(segmentations);
+  const isTheirs = ({ segmentationId }) => segmentationId === "1";
+  segmentations.getSegmentations = () => {
+    const found = all().map((entry) => (entry.config ? entry : { ...entry, config: { segments: {} } }));
+    return [...found.filter(isTheirs), ...found.filter((entry) => !isTheirs(entry))];
+  };
+}
+
 /** Resolves when the viewer shows an image. */
 export async function viewerReady() {
   for (;;) {
@@ -16,7 +27,7 @@ export async function viewerReady() {
   }
 }
 
-function displaySets() {
+export function displaySets() {
   return service("displaySetService").getActiveDisplaySets();
 }
 
@@ -44,6 +55,24 @@ export function viewportsOf(set) {
     .map(([id]) => id);
 }
 
+/**
+ * Do what adds a layer to a viewport without a change of zoom, slice or plane. The layer comes with a later drawing,
+ * which shows the whole image anew, and on planes that follow no axis never ends (cornerstone's setViewReference).
+ */
+export async function keepingView(id, add) {
+  const viewport = service("cornerstoneViewportService").getCornerstoneViewport(id);
+  const camera = viewport.getCamera();
+  const layers = viewport.getActors().length;
+  viewport.resetCamera();
+  await add();
+  for (let wait = 0; wait < 40 && viewport.getActors().length === layers; wait++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  viewport.setCamera(camera);
+  viewport.render();
+}
+
 async function ensure(set, id, label, opacity) {
   const segmentations = service("segmentationService");
   if (!segmentations.getSegmentation(id)) {
@@ -53,9 +82,9 @@ async function ensure(set, id, label, opacity) {
   }
   for (const viewport of viewportsOf(set)) {
     const there = segmentations.getSegmentationRepresentations(viewport, { segmentationId: id });
-    if (!there.length) {
-      await segmentations.addSegmentationRepresentation(viewport, { segmentationId: id, type: "Labelmap" });
-    }
+    if (there.length) continue;
+    await keepingView(viewport, () =>
+      segmentations.addSegmentationRepresentation(viewport, { segmentationId: id, type: "Labelmap" }));
   }
   return segmentations.getLabelmapVolume(id);
 }
