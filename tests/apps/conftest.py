@@ -56,10 +56,11 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, port, folder, extra=None):
+def running(command, port, folder, extra=None, sign="/info/"):
     """Start a server, wait until it answers, stop it by its process id.
 
     Args:
+        sign: path whose answer shows that the server is up.
         command: what to start.
         port: where it will listen.
         folder: its home, cache and temporary folder lie there.
@@ -78,7 +79,7 @@ def running(command, port, folder, extra=None):
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment)
     server = Server(f"http://127.0.0.1:{port}", folder, log, process.pid)
     try:
-        _wait(server, process)
+        _wait(server, process, sign)
         yield server
     finally:
         process.terminate()
@@ -89,13 +90,13 @@ def running(command, port, folder, extra=None):
             process.wait()
 
 
-def _wait(server, process):
+def _wait(server, process, sign):
     ends = time.monotonic() + READY_S
     while time.monotonic() < ends:
         if process.poll() is not None:
             pytest.fail(f"the server stopped with {process.returncode}:\n{server.log.read_text()[-4000:]}")
         with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"{server.url}/info/", timeout=20) as answer:
+            with urllib.request.urlopen(f"{server.url}{sign}", timeout=20) as answer:
                 json.load(answer)
                 return
         time.sleep(0.2)

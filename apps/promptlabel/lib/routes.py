@@ -64,14 +64,16 @@ def serve_ours(desk, queue, telemetry, unready, token="", most_bytes=0):
                         allow_methods=["*"], allow_headers=["*"])
     ours.include_router(health_router(telemetry, unready, token))
     limits = FrontSettings(token, most_bytes) if most_bytes else FrontSettings(token)
+    login = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]  # MONAI Label's own, where it is switched on
     ours.include_router(sessions_router(desk.service, desk.sessions, desk.find_image, queue.call,
-                                        LabelSaver(desk.save_label, desk.archive), desk.runner, desk.archive))
+                                        LabelSaver(desk.save_label, desk.archive), desk.runner, desk.archive), dependencies=login)
     ours.include_router(viewer_router(promptzoo.__version__, desk.bundles, desk.strategies, desk.next_case,
-                                      desk.archive, lambda image: queue.call(lambda: desk.grid_of(image))))
+                                      desk.archive, lambda image: queue.call(lambda: desk.grid_of(image))),
+                        dependencies=login)
     if desk.store is not None:
-        ours.include_router(dicomweb_router(desk.store, limits.most_bytes))
+        ours.include_router(dicomweb_router(desk.store, limits.most_bytes), dependencies=login)
     else:
-        ours.include_router(pacs_router(desk.client.base_url, *credentials()))
+        ours.include_router(pacs_router(desk.client.base_url, *credentials()), dependencies=login)
     static = Path(inspect.getfile(host)).parent / "endpoints" / "static" / "ohif"
     ours.include_router(ohif_router(static, PREFIX))
     infer_route(ours, queue)

@@ -7,13 +7,15 @@ beside a CPU build of torch.
 import json
 import os
 import sys
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.endpoints import infer as infer_endpoint
+from monailabel.endpoints.user import auth
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.utils.app import app_instance
@@ -28,6 +30,7 @@ DEFAULTS = {
     "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": {},  # CT only by default
     "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY": 2,  # two hours by default: the case just labelled is offered again
 }
+SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA")
 
 
 def settings_that_work() -> None:
@@ -80,6 +83,13 @@ def infer_requests_are_checked() -> None:
     infer_endpoint.run_inference = run_inference
 
 
+def tokens_are_read() -> None:
+    """With MONAI Label's own login every request ends in 401: PyJWT 2 wants to be told the algorithms of signatures.
+    Only asymmetric ones are allowed: the realm's key is public."""
+    if not isinstance(auth.jwt, SimpleNamespace):
+        auth.jwt = SimpleNamespace(decode=partial(auth.jwt.decode, algorithms=list(SIGNATURES)))
+
+
 def result_folder() -> Path:
     """A folder of our own for results: MONAILabelClient stores an answer under the name of the server's temporary file,
     by default in the same folder, and the server deletes that file once it is sent."""
@@ -102,3 +112,4 @@ def install() -> None:
     background_tasks_start()
     errors_are_json()
     infer_requests_are_checked()
+    tokens_are_read()

@@ -14,8 +14,11 @@ async function failure(answer) {
   return error;
 }
 
+/** The header of a login that OHIF was configured for. */
+const login = () => window.services?.userAuthenticationService?.getAuthorizationHeader?.() ?? {};
+
 async function send(method, path, body) {
-  const options = { method, credentials: "same-origin", headers: {} };
+  const options = { method, credentials: "same-origin", headers: { ...login() } };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
