@@ -12,7 +12,7 @@ from promptzoo.core.bundles import find_bundles
 from promptzoo.data.io import read_labels, write_mask
 from promptzoo.prompts.types import Box, ObjectInfo, Point, PromptSet
 
-from .conftest import SERIES_UID, dice, free_port, running
+from .conftest import SERIES_UID, dice, free_port, running, write_series
 
 READY = [bundle.name for bundle in find_bundles() if bundle.weights_path and bundle.weights_path.is_file()]
 VOLUME, PLANE = "interactive_refinement_3d", "interactive_refinement_2d"
@@ -253,6 +253,25 @@ def test_an_answer_survives_a_client_in_the_same_temporary_folder(server, study)
     file, _ = near.infer(PLANE, known.image_id, {"foreground": [known.click("cyst")]})
     httpx.get(f"{server.url}/info/")
     assert Path(file).is_file()
+
+
+def test_a_series_that_is_sent_is_an_image_at_once(server, study, tmp_path):
+    """MONAI Label looks at a folder only when it starts."""
+    import pydicom
+    from dicomweb_client import DICOMwebClient
+
+    from promptzoo.data.phantoms import torso_ct
+
+    before = {path for path in study[0].rglob("*") if path.is_file()}
+    uid = f"{SERIES_UID}.5"
+    write_series(torso_ct(2, (32, 32, 24), (12.0, 12.0, 12.0))[0], tmp_path / "sent", uid)
+    instances = [pydicom.dcmread(path) for path in sorted((tmp_path / "sent").glob("*.dcm"))]
+    try:
+        DICOMwebClient(f"{server.url}/dicom-web").store_instances(instances)
+        assert uid in httpx.get(f"{server.url}/datastore/", params={"output": "all"}).json()["objects"]
+    finally:
+        for path in {path for path in study[0].rglob("*.dcm") if path.is_file()} - before:
+            path.unlink()
 
 
 def test_memory_and_what_is_printed(server):

@@ -64,15 +64,19 @@ class Desk:
         """Description of every strategy."""
         return {name: str(strategy.description) for name, strategy in self.app._strategies.items()}
 
+    def look_again(self):
+        """Take in images that came to the folder since; a PACS is asked at every request anyway."""
+        store = self.app.datastore()
+        if isinstance(store, StudyDatastore):
+            store.look_again()
+
     def next_case(self, name):
         """The next case that a strategy chooses, with the reason."""
         strategy = self.app._strategies.get(name)
         if strategy is None:
             raise NotFoundError(complain("strategy", name, ", ".join(self.app._strategies) or "none"))
-        store = self.app.datastore()
-        if isinstance(store, StudyDatastore):
-            store.look_again()
-        chosen = strategy({"strategy": name}, store)
+        self.look_again()
+        chosen = strategy({"strategy": name}, self.app.datastore())
         if not chosen:
             return None
         return {"reason": f"{strategy.description}: it has no final label yet", **chosen}

@@ -71,7 +71,7 @@ def serve_ours(desk, queue, telemetry, unready, token="", most_bytes=0):
                                       desk.archive, lambda image: queue.call(lambda: desk.grid_of(image))),
                         dependencies=login)
     if desk.store is not None:
-        ours.include_router(dicomweb_router(desk.store, limits.most_bytes), dependencies=login)
+        ours.include_router(dicomweb_router(desk.store, limits.most_bytes, desk.look_again), dependencies=login)
     else:
         ours.include_router(pacs_router(desk.client.base_url, *credentials()), dependencies=login)
     static = Path(inspect.getfile(host)).parent / "endpoints" / "static" / "ohif"

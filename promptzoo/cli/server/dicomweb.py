@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 import uuid
-from typing import Any, AsyncIterator, BinaryIO, Iterable, Iterator
+from typing import Any, AsyncIterator, BinaryIO, Callable, Iterable, Iterator
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -112,12 +112,14 @@ def _frame_numbers(text: str) -> list[int]:
         raise QueryError(complain("frame list", text, "numbers from 1 with commas between them")) from None
 
 
-def dicomweb_router(store: DicomStore, limit_bytes: int = 2 << 30) -> APIRouter:
+def dicomweb_router(store: DicomStore, limit_bytes: int = 2 << 30, stored: Callable[[], None] = lambda: None
+                    ) -> APIRouter:
     """The routes of a store.
 
     Args:
         store: what is served.
         limit_bytes: largest request to store.
+        stored: called after instances were stored.
     """
     router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
@@ -226,18 +228,19 @@ def dicomweb_router(store: DicomStore, limit_bytes: int = 2 << 30) -> APIRouter:
     @router.post("/studies")
     def store_instances(request: Request, spool: BinaryIO = Depends(body)) -> Response:
         """STOW-RS: any studies."""
-        return _stored(store, spool, request, None)
+        return _stored(store, spool, request, None, stored)
 
     @router.post("/studies/{study}")
     def store_in_study(request: Request, study: str, spool: BinaryIO = Depends(body)) -> Response:
         """STOW-RS: one study."""
-        return _stored(store, spool, request, study)
+        return _stored(store, spool, request, study, stored)
 
     return router
 
 
-def _stored(store: DicomStore, spool: BinaryIO, request: Request, study_uid: str | None) -> Response:
-    """Store every part (PS3.18 10.5.3).
+def _stored(store: DicomStore, spool: BinaryIO, request: Request, study_uid: str | None,
+            then: Callable[[], None]) -> Response:
+    """Store every part (PS3.18 10.5.3), ``then`` tell of it.
 
     Returns:
         200 if all are stored, 202 if some are; the dataset tells which.
@@ -267,6 +270,7 @@ def _stored(store: DicomStore, spool: BinaryIO, request: Request, study_uid: str
         good.append(told)
     if not good:
         raise errors[0] if errors else ImageError(complain("request to store", "no part", "one instance or more"))
+    then()
     first = good[0]["00081190"]["Value"][0]
     answer = {"00081190": element("RetrieveURL", first.partition("/series/")[0]),
               "00081199": element("ReferencedSOPSequence", *good)}
