@@ -123,8 +123,9 @@ class Case:
         return list(inner_point(self.mask(name)))
 
 
-def write_series(volume, folder, uid):
-    """A DICOM series of a volume in HU, classic CT images from the last slice to the first."""
+def write_series(volume, folder, uid, study=None):
+    """A DICOM series of a volume in HU, classic CT images from the last slice to the first; in a study of its own
+    unless one is named."""
     import pydicom
 
     from promptzoo.core.geometry import LPS_TO_RAS
@@ -139,7 +140,7 @@ def write_series(volume, folder, uid):
         data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
         data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{uid}.{k + 1}"
-        data.SeriesInstanceUID, data.StudyInstanceUID, data.Modality = uid, f"{uid}.0", "CT"
+        data.SeriesInstanceUID, data.StudyInstanceUID, data.Modality = uid, study or f"{uid}.0", "CT"
         data.PatientID = data.PatientName = "PHANTOM"
         data.Columns, data.Rows, data.InstanceNumber = *volume.grid.shape[:2], volume.grid.shape[2] - k
         data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 1

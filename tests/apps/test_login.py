@@ -58,8 +58,8 @@ def server(realm, tmp_path_factory):
     (folder / "studies").mkdir()
     noise = np.random.default_rng(0).normal(size=(16, 16, 8)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), folder / "studies" / "noise.nii.gz")
-    command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(folder / "studies"), "--port", str(port),
-               "--no-preload"]
+    command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(folder / "studies"),
+               "--port", str(port), "--no-preload"]
     environment = {"MONAI_LABEL_AUTH_ENABLE": "true", "MONAI_LABEL_AUTH_REALM_URI": realm[0]}
     with running(command, port, folder / "server", environment, sign="/healthz") as found:
         yield found

@@ -1,4 +1,4 @@
-"""Lasso, eraser, moved prompts, words, rotated planes, the next case, the saved SEG and MONAI Label's own panel in OHIF."""
+"""More of the panel in OHIF: lasso, eraser, words, rotated planes, next case, stored SEG, MONAI Label's own panel."""
 import sys
 
 import numpy as np
@@ -15,6 +15,9 @@ from .words import TISSUES, write_bundle
 pytestmark = pytest.mark.skipif(not chromium(), reason="Chromium or playwright is not here: apt-get install chromium, "
                                                        "pip install playwright")
 
+SECOND = f"{SERIES_UID}.9"
+"""Another series of the same study."""
+
 
 @pytest.fixture(scope="module")
 def torso():
@@ -25,13 +28,15 @@ def torso():
 
 @pytest.fixture(scope="module")
 def server(torso, tmp_path_factory):
-    """``promptzoo serve`` over two studies, with the bundles of this installation and one that takes words."""
+    """``promptzoo serve`` over two studies, one with two series; the bundles of this installation and one for words."""
     folder = tmp_path_factory.mktemp("tools")
     studies, bundles, port = folder / "cases", folder / "bundles", free_port()
     for path in (studies, bundles):
         path.mkdir()
     write_series(torso[0], studies / "scanner", SERIES_UID)
     write_nifti(studies / "other.nii.gz", np.round(torso[0].data[:, :, ::-1]).astype(np.int16), torso[0].grid)
+    small, _, _ = torso_ct(2, (48, 40, 28), (8.0, 8.0, 10.0))
+    write_series(small, studies / "again", SECOND, study=f"{SERIES_UID}.0")
     for bundle in bundles_dir().iterdir():
         (bundles / bundle.name).symlink_to(bundle)
     write_bundle(bundles)
@@ -66,6 +71,12 @@ def kinds(viewer):
     return [entry["prompt"]["kind"] for entry in viewer.get("s.view?.prompts ?? []")]
 
 
+def displayed(viewer):
+    """The display sets of all viewports."""
+    return viewer.get("[...services.viewportGridService.getState().viewports.values()]"
+                      ".flatMap((viewport) => viewport.displaySetInstanceUIDs)")
+
+
 def test_a_lasso_and_a_point_that_is_moved_and_erased(viewer, torso):
     liver = torso[1] == torso[2]["liver"]
     at = np.array(inner_point(liver), float)
@@ -77,7 +88,7 @@ def test_a_lasso_and_a_point_that_is_moved_and_erased(viewer, torso):
     lasso = viewer.page.asked[-1][2]["prompts"][0]
     assert lasso["kind"] == "lasso" and lasso["positive"]
     inside = viewer.shown() == 1
-    assert inside[tuple(at.astype(int))] and dice(inside, liver) > 0.3  # the lasso arrived; 0.48 with the weights of today
+    assert inside[tuple(at.astype(int))] and dice(inside, liver) > 0.3  # it arrived; 0.48 with today's weights
     assert viewer.get("s.drawings.size") == 1
 
     viewer.press("point-")
@@ -123,7 +134,8 @@ def test_words(viewer, torso):
     bar.fill("qwertz")
     bar.press("Enter")
     viewer.settle()
-    assert not (viewer.shown() == 3).any() and "object 3: the network found nothing" in page.locator("[data-pz='message']").inner_text()
+    assert not (viewer.shown() == 3).any()
+    assert "object 3: the network found nothing" in page.locator("[data-pz='message']").inner_text()
     page.locator("[data-pz='bundle']").select_option("interactive_refinement_3d")
     viewer.settle()
     assert bar.is_disabled() and "words" in bar.get_attribute("placeholder")
@@ -170,15 +182,21 @@ def test_the_saved_seg_opens_in_ohif_and_the_next_case_comes(viewer, torso):
     viewer.settle()
     viewer.open(SERIES_UID)
     assert np.array_equal(viewer.open_seg(), found)
-    sets = viewer.get("[...services.viewportGridService.getState().viewports.values()].flatMap((v) => v.displaySetInstanceUIDs)")
-    assert sets == [viewer.get("s.set.displaySetInstanceUID")] * 3, "the images stay where they are"
+    assert displayed(viewer) == [viewer.get("s.set.displaySetInstanceUID")] * 3, "the images stay where they are"
     assert viewer.page.locator("[data-seg]").is_checked()
     viewer.press("next")
-    viewer.page.wait_for_url(lambda url: SERIES_UID not in url, timeout=60000)
+    viewer.page.wait_for_url(lambda url: not url.endswith(SERIES_UID), timeout=60000)
     viewer.ready()
-    message = viewer.page.locator("[data-pz='message']").inner_text()
-    assert message.startswith("other: "), message
-    assert viewer.get("s.series.image") == "other"
+    image = viewer.get("s.series.image")
+    assert image in ("other", SECOND)
+    assert viewer.page.locator("[data-pz='message']").inner_text().startswith(f"{image}: ")
+
+
+def test_the_series_asked_for_is_shown(viewer):
+    """OHIF's protocol for planes of a volume takes the first series of the study, whichever is asked for."""
+    viewer.open(SECOND)
+    assert viewer.get("s.series.image") == SECOND and viewer.get("s.space.shape") == [48, 40, 28]
+    assert displayed(viewer) == [viewer.get("s.set.displaySetInstanceUID")] * 3
 
 
 def test_the_panel_of_monai_label_goes_on_working(viewer, torso):

@@ -255,6 +255,39 @@ def test_an_answer_survives_a_client_in_the_same_temporary_folder(server, study)
     assert Path(file).is_file()
 
 
+RECORDED = {  # boundary, and the parameters as the clients send them, byte for byte but for the voxel
+    "OHIF": ("----WebKitFormBoundary46b0KlNSdU2HOBW8",
+             '{"foreground":[[%d,%d,%d]],"background":[],"result_extension":".nrrd","result_dtype":"uint8",'
+             '"result_compress":false,"restore_label_idx":false}'),
+    "3D Slicer": ("30d2b4ae2aa544b1a5a8e7ab49a0d2a7",
+                  '{"label": "object", "foreground": [[%d, %d, %d]], "background": [], "result_extension": ".nrrd", '
+                  '"result_dtype": "uint8", "result_compress": false}'),
+}
+
+
+@pytest.mark.parametrize("client_name", RECORDED)
+def test_recorded_bodies(server, study, client_name, tmp_path):
+    case = study[1]["ct"]
+    boundary, told = RECORDED[client_name]
+    body = "\r\n".join([f"--{boundary}", 'Content-Disposition: form-data; name="params"', "",
+                        told % tuple(case.click("lung right")), f"--{boundary}--", ""])
+    answer = httpx.post(f"{server.url}/infer/{VOLUME}", params={"image": case.image_id, "output": "image"}, timeout=120,
+                        content=body.encode(),
+                        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "mask.nrrd").write_bytes(answer.content)
+    found, _, _ = read_labels(tmp_path / "mask.nrrd")
+    assert dice(found == 1, case.mask("lung right")) > 0.6
+
+
+def test_an_empty_mask_is_not_saved_but_explained(server, study):
+    place = f"{server.url}/promptzoo/sessions"
+    made = httpx.post(place, json={"image": study[1]["ct"].image_id}).json()
+    saved = httpx.post(f"{place}/{made['id']}/save", json={}, timeout=120)
+    assert saved.status_code == 200 and not saved.json()["place"], saved.text
+    assert "no voxel" in saved.json()["reason"] or "no prompt" in saved.json()["reason"], saved.text
+
+
 def test_a_series_that_is_sent_is_an_image_at_once(server, study, tmp_path):
     """MONAI Label looks at a folder only when it starts."""
     import pydicom

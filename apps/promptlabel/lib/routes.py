@@ -65,8 +65,9 @@ def serve_ours(desk, queue, telemetry, unready, token="", most_bytes=0):
     ours.include_router(health_router(telemetry, unready, token))
     limits = FrontSettings(token, most_bytes) if most_bytes else FrontSettings(token)
     login = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]  # MONAI Label's own, where it is switched on
-    ours.include_router(sessions_router(desk.service, desk.sessions, desk.find_image, queue.call,
-                                        LabelSaver(desk.save_label, desk.archive), desk.runner, desk.archive), dependencies=login)
+    saver = LabelSaver(desk.save_label, desk.archive)
+    ours.include_router(sessions_router(desk.service, desk.sessions, desk.find_image, queue.call, saver, desk.runner,
+                                        desk.archive), dependencies=login)
     ours.include_router(viewer_router(promptzoo.__version__, desk.bundles, desk.strategies, desk.next_case,
                                       desk.archive, lambda image: queue.call(lambda: desk.grid_of(image))),
                         dependencies=login)

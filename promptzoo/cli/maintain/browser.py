@@ -152,7 +152,8 @@ class Viewer:
             labels[offset] = value
         return labels.reshape(told["shape"], order="F")
 
-    def ring(self, voxel: Sequence[float], radius_mm: float, view: str = "mpr-axial", steps: int = 16) -> list[list[float]]:
+    def ring(self, voxel: Sequence[float], radius_mm: float, view: str = "mpr-axial", steps: int = 16
+             ) -> list[list[float]]:
         """Voxels on a circle around one, in the plane that a viewport shows."""
         return self.page.evaluate("""([voxel, radius, id, steps]) => {
             const camera = services.cornerstoneViewportService.getCornerstoneViewport(id).getCamera();
@@ -186,7 +187,8 @@ class Viewer:
         page = self.page
         page.locator("[data-cy='side-panel-header-left']").click()
         page.locator("[data-cy='study-browser-thumbnail-no-image']").first.dblclick()
-        stored = "services.segmentationService.getSegmentations().find((s) => !s.segmentationId.startsWith('promptzoo'))"
+        stored = ("services.segmentationService.getSegmentations()"
+                  ".find((entry) => !entry.segmentationId.startsWith('promptzoo'))")
         page.wait_for_function(f"() => Boolean({stored})", timeout=60000)
         self.settle()
         return self.shown(page.evaluate(f"() => {stored}.segmentationId"))

@@ -5,7 +5,7 @@ import { Space } from "./space.js";
 import { hideStored, segOpened, showStored, storedSegs } from "./stored.js";
 import { activate, listen, registerTools } from "./tools.js";
 import { build } from "./ui.js";
-import { activateUnder, keepMonaiLabelFirst, shownSeries, viewerReady } from "./viewer.js";
+import { activateUnder, keepMonaiLabelFirst, showAskedSeries, shownSeries, viewerReady } from "./viewer.js";
 
 const KEYS = { p: "point+", n: "point-", b: "box", s: "scribble+", d: "scribble-", l: "lasso+", e: "eraser" };
 
@@ -166,6 +166,7 @@ async function start() {
   const panel = new Panel(await api.config());
   window.promptzoo = panel;
   keepMonaiLabelFirst();
+  await showAskedSeries();
   registerTools();
   listen({
     drawn: (annotation) => panel.drawn(annotation),

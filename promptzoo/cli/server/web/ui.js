@@ -141,7 +141,7 @@ export function build(panel) {
       node.disabled = id !== "eraser" && !panel.takes(id.replace(/[+-]$/, ""));
     }
     words.disabled = !panel.takes("text") && !panel.takes("class");
-    words.placeholder = words.disabled ? (panel.bundle ? `${panel.bundle.title} takes no words` : "No bundle here takes words") : "What to segment, in words";
+    words.placeholder = words.disabled ? (panel.bundle ? "This bundle takes no words" : "No bundle here takes words") : "What to segment, in words";
     list.replaceChildren(...panel.classes().map((value) => element("option", { value })));
     resume.hidden = !panel.offer || Boolean(session?.id);
     if (panel.offer) resume.textContent = `Continue the session of ${panel.offer.updated.slice(0, 16).replace("T", " ")}`;

@@ -46,6 +46,20 @@ export function shownSeries() {
   return null;
 }
 
+/** Show the series that the address asks for: a protocol that makes planes of a volume takes the first that it can. */
+export async function showAskedSeries() {
+  const asked = new URL(window.location.href).searchParams.get("initialSeriesInstanceUID");
+  const set = displaySets().find((entry) => entry.SeriesInstanceUID === asked && entry.Modality !== "SEG");
+  if (!set || shownSeries()?.SeriesInstanceUID === asked) return;
+  const grid = service("viewportGridService");
+  const { activeViewportId } = grid.getState();
+  grid.setDisplaySetsForViewports(
+    service("hangingProtocolService").getViewportsRequireUpdate(activeViewportId, set.displaySetInstanceUID));
+  for (let wait = 0; wait < 100 && !viewportsOf(set).length; wait++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 /** Ids of the viewports that show a display set as a volume or stack. */
 export function viewportsOf(set) {
   const { viewports } = service("viewportGridService").getState();
