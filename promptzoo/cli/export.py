@@ -21,7 +21,7 @@ def export(
     """Write a bundle's network for an engine, and check the written file against torch.
 
     Beside the network goes export.json: inputs, outputs, hashes, parity and versions. Nothing is kept of a file that
-    does not agree with torch.
+    does not agree with torch. A network of several parts (image encoder, decoder) gets a folder for each.
     """
     info = get_bundle(bundle)
     if variant is not None:
@@ -29,33 +29,39 @@ def export(
     from promptzoo.engines import export_bundle_module
 
     with waiting(f"Exporting {info.name} for {engine}", as_json):
-        module, example = network_and_example(str(info.path), variant)
-        note = export_bundle_module(module, (example,), out, engine, precision, name=info.name)
+        parts = network_parts(str(info.path), variant)
+        notes = {}
+        for part, (module, example) in parts.items():
+            folder, name = (out, info.name) if len(parts) == 1 else (out / part, part)
+            note = export_bundle_module(module, example, folder, engine, precision, name=name,
+                                        mask_outputs=() if part == "image_encoder" else (0,))
+            notes[part] = {"folder": str(folder), **note}
     if as_json:
-        print_json({"bundle": info.name, "version": info.version, "variant": variant, "folder": str(out), **note})
+        told = next(iter(notes.values())) if len(parts) == 1 else {"folder": str(out), "parts": notes}
+        print_json({"bundle": info.name, "version": info.version, "variant": variant, **told})
         return
+    for note in notes.values():
+        _tell(f"{info.name} {info.version}", note)
+
+
+def _tell(title: str, note: dict[str, Any]) -> None:
     print_table(["file", "bytes", "sha256"], [[f["name"], f["bytes"], f["sha256"]] for f in note["files"]],
-                f"{info.name} {info.version} for {note['engine']}, {note['precision']}")
+                f"{title} for {note['engine']}, {note['precision']}")
     for kind in ("inputs", "outputs"):
         shapes = (f"{tensor['name']} {' x '.join(str(n) for n in tensor['shape'])}" for tensor in note[kind])
         typer.echo(f"{kind}: " + ", ".join(shapes))
     typer.echo("checked against torch: " + ("agrees" if note["parity"] else "not possible on this machine"))
-    typer.echo(f"folder: {out}")
+    typer.echo(f"folder: {note['folder']}")
 
 
-def network_and_example(bundle: str, variant: str | None) -> tuple[Any, Any]:
-    """The bundle's network as one module from fused image and prompt maps to outputs, and an example input.
+def network_parts(bundle: str, variant: str | None) -> dict[str, tuple[Any, Any]]:
+    """The parts of a bundle's network that engines compile, each as a module and its example inputs.
 
     Raises:
         BundleError: if the weights are missing or do not fit.
     """
-    import torch
-
     from promptzoo.inference.loader import load_network
-    from promptzoo.networks.interactive_unet import FusedForward
 
     network, parser = load_network(get_bundle(bundle), variant)
-    inferer = parser.get_parsed_content("inferer")
-    channels = 1 + int(network.prompt_channels)
-    example = torch.zeros((1, channels, *(inferer.settings.window,) * inferer.dimensions))
-    return FusedForward(network).eval(), example
+    parts = parser.get_parsed_content("inferer").parts(network)
+    return {name: (part.module, part.example) for name, part in parts.items()}

@@ -82,6 +82,12 @@ class BundleInfo:
         return self.path / name if name else None
 
     @property
+    def base_weights(self) -> Path | None:
+        """The weight file of the bundle that this one is derived from; None if it is not derived."""
+        base = self.weights.get("base")
+        return self.path.parent / base["bundle"] / "models" / "model.pt" if base else None
+
+    @property
     def not_for(self) -> tuple[str, ...]:
         """Sentences: what the shipped weights must not be used for."""
         return tuple(self.block["not_for"])

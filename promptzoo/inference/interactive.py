@@ -36,18 +36,19 @@ class InteractivePredictor:
         engine: name of the engine behind ``network``, for the answer.
         prompt_kinds: kinds taken.
         priors: names of the network's prior channels, in order; see :data:`PRIOR_PREFIX`.
+        segmenter: segments one object on one array; None for a :class:`ZoomSegmenter` around ``network``.
     """
 
     def __init__(self, network: Network, dimensions: int, settings: ZoomSettings,
                  calibration: Mapping[str, Sequence[float]] | None = None, name: str = "interactive_refinement",
                  engine: str = "torch", prompt_kinds: frozenset[str] = INTERACTIVE_KINDS,
-                 priors: Sequence[str] = ()) -> None:
+                 priors: Sequence[str] = (), segmenter: ZoomSegmenter | None = None) -> None:
         if dimensions not in (2, 3):
             raise PromptError(complain("predictor dimensions", dimensions, "2 or 3"))
         self.name, self.engine, self.dimensions = name, engine, dimensions
         self.prompt_kinds = frozenset(prompt_kinds)
         self.calibration, self.priors = calibration, tuple(priors)
-        self.segmenter = ZoomSegmenter(network, settings, len(self.priors))
+        self.segmenter = segmenter or ZoomSegmenter(network, settings, len(self.priors))
 
     def encode(self, volume: Volume) -> EncodedImage:
         """Prepare an image for any number of :meth:`decode` calls."""

@@ -10,8 +10,6 @@ from monai.bundle import ConfigParser
 from promptzoo.core.bundles import BundleInfo, get_bundle
 from promptzoo.core.errors import BundleError, NotFoundError, complain
 from promptzoo.core.protocols import Predictor
-from promptzoo.inference.monai_inferer import TorchNetwork
-from promptzoo.networks.interactive_unet import FusedForward
 
 
 def read_bundle_config(info: BundleInfo, variant: str | None = None) -> ConfigParser:
@@ -96,13 +94,14 @@ def load_predictor(bundle: str | Path, engine: str = "auto", precision: str = "a
     network, parser = load_network(info, variant)
     inferer = parser.get_parsed_content("inferer")
     if engine == "torch" and precision in ("auto", "fp32"):
-        return inferer.predictor(TorchNetwork(network), info.name, "torch fp32")
+        return inferer.predictor(inferer.wrap(network), info.name, "torch fp32")
     compile_engine = parser.get_parsed_content("compile_engine")  # engines are a sibling floor: named by the bundle
-    channels = 1 + int(network.prompt_channels)
-    example = torch.zeros((1, channels, *(inferer.settings.window,) * inferer.dimensions))
-    compiled = compile_engine(FusedForward(network).eval(), (example,), engine=engine, precision=precision,
-                              precision_policy=dict(info.precision), key=f"{info.name}-{info.version}-{variant or ''}")
-    return inferer.predictor(compiled, info.name, f"{compiled.name} {compiled.precision}")
+    compiled = {name: compile_engine(part.module, part.example, engine=engine, precision=precision,
+                                     precision_policy=dict(info.precision), mask_outputs=part.masks,
+                                     key=f"{info.name}-{info.version}-{variant or ''}-{name}")
+                for name, part in inferer.parts(network).items()}
+    told = " + ".join(dict.fromkeys(f"{part.name} {part.precision}" for part in compiled.values()))
+    return inferer.predictor(inferer.assemble(compiled), info.name, told)
 
 
 def missing_kinds(predictor: Predictor, kinds: Iterable[str]) -> set[str]:

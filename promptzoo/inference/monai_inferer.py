@@ -1,6 +1,7 @@
 """The predictor as a MONAI inferer, so that ``python -m monai.bundle run`` segments with prompts."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
 from promptzoo.inference.zoom import Network, ZoomSettings
+from promptzoo.networks.interactive_unet import FusedForward
 from promptzoo.prompts.types import PromptSet
 
 
@@ -33,6 +35,21 @@ class TorchNetwork:
         with torch.inference_mode():
             logits, quality = self.network.decode(torch.from_numpy(fused).to(self.device))
         return logits.float().cpu().numpy(), torch.sigmoid(quality.float()).cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of a network that an engine compiles.
+
+    Args:
+        module: in eval mode, positional float32 tensors in.
+        example: its inputs.
+        masks: which outputs are mask logits.
+    """
+
+    module: torch.nn.Module
+    example: tuple[torch.Tensor, ...]
+    masks: tuple[int, ...] = (0,)
 
 
 class InteractiveInferer(Inferer):
@@ -61,6 +78,20 @@ class InteractiveInferer(Inferer):
         return InteractivePredictor(network, self.dimensions, self.settings, self.calibration, name, engine,
                                     priors=self.priors)
 
+    def wrap(self, network: Any) -> Any:
+        """A torch network as what :meth:`predictor` takes."""
+        return TorchNetwork(network)
+
+    def parts(self, network: Any) -> dict[str, Part]:
+        """What engines compile."""
+        channels = 1 + int(network.prompt_channels)
+        example = torch.zeros((1, channels, *(self.settings.window,) * self.dimensions))
+        return {"network": Part(FusedForward(network).eval(), (example,))}
+
+    def assemble(self, compiled: Mapping[str, Any]) -> Any:
+        """The compiled parts as what :meth:`predictor` takes."""
+        return compiled["network"]
+
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, prompts: Sequence[str] | None = None,
                  **kwargs: Any) -> torch.Tensor:
         """Segment images.
@@ -73,7 +104,7 @@ class InteractiveInferer(Inferer):
         Returns:
             Label maps ``[B, 1, *N]`` float32 on the images' own grids, voxel value = object id.
         """
-        predictor = self.predictor(TorchNetwork(network))
+        predictor = self.predictor(self.wrap(network))
         results = []
         for n, image in enumerate(inputs):
             data = np.asarray(image[0].detach().cpu().numpy(), dtype=np.float32)

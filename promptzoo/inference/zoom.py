@@ -139,7 +139,7 @@ class ZoomSegmenter:
         if not found:
             return look
         mixed = np.where(keep | (had == has), changed, before)
-        return Look(look.window, _keep_promises(mixed, prompts, look.window), look.quality, look.history)
+        return Look(look.window, keep_promises(mixed, prompts, look.window), look.quality, look.history)
 
     def _evidence(self, prompts: ObjectPrompts, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, float] | None:
         """Faces of the region that the prompts tell of, and the margin to leave; None if only clicks are known."""
@@ -235,7 +235,7 @@ class ZoomSegmenter:
             fused.append(np.concatenate(parts + [prompts.context_in(window, self.priors)] if self.priors else parts))
         logits, quality = self.network(np.stack(fused))
         history = () if last is None else last.history
-        return [Look(window, _keep_promises(_sigmoid(logits[n, 0]), prompts, window), float(quality[n, 0]),
+        return [Look(window, keep_promises(as_chance(logits[n, 0]), prompts, window), float(quality[n, 0]),
                      history + (f"{window.step[0]:.2f}",)) for n, window in enumerate(windows)]
 
 
@@ -319,7 +319,7 @@ def _cut(look: Look, shape: Sequence[int]) -> float:
     return min(1.0, 4 * total)
 
 
-def _keep_promises(probability: np.ndarray, prompts: ObjectPrompts, window: Window) -> np.ndarray:
+def keep_promises(probability: np.ndarray, prompts: ObjectPrompts, window: Window) -> np.ndarray:
     """Clicks are obeyed: the pixels around a negative click leave the mask, around a positive click they join it."""
     grids = np.indices(probability.shape, sparse=True)
     for points, inside in ((prompts.positive, True), (prompts.negative, False)):
@@ -334,5 +334,6 @@ def _keep_promises(probability: np.ndarray, prompts: ObjectPrompts, window: Wind
     return probability
 
 
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
+def as_chance(logits: np.ndarray) -> np.ndarray:
+    """Logits to probabilities, float32."""
     return (1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)

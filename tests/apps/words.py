@@ -39,8 +39,12 @@ class WordPredictor:
 class WordInferer:
     """What ``inferer`` of the bundle's configuration makes."""
 
+    def wrap(self, network):
+        """The network has no part in it."""
+        return network
+
     def predictor(self, network, name, engine):
-        """The predictor; the network has no part in it."""
+        """The predictor."""
         return WordPredictor(name, engine)
 
 

@@ -32,8 +32,8 @@ def small_network(monkeypatch):
             logits = self.layer(fused)
             return logits, logits.mean((1, 2, 3))[:, None]
 
-    monkeypatch.setattr("promptzoo.cli.export.network_and_example",
-                        lambda bundle, variant: (Network().eval(), torch.zeros(1, 2, 16, 16)))
+    monkeypatch.setattr("promptzoo.cli.export.network_parts",
+                        lambda bundle, variant: {"network": (Network().eval(), (torch.zeros(1, 2, 16, 16),))})
 
 
 def test_export(run, bundles, small_network):

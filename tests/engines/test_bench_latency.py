@@ -46,7 +46,9 @@ def test_measures_one_added_click(bench, monkeypatch, dimensions, shape):
     monkeypatch.setattr(bench, "WARM_UP", 1)
     predictor = FakePredictor()
     rows = bench.measure(predictor, dimensions, 3)
-    assert [r["what"] for r in rows] == ["encode", "click", "network"]
+    many = ["100 boxes"] if dimensions == 2 else []
+    assert [r["what"] for r in rows] == ["encode", "click", "network", *many]
+    assert predictor.calls.count(("decode", 100, False)) == len(many) * (1 + 3)
     assert all(0 <= r["p50_ms"] <= r["p95_ms"] for r in rows)
     assert rows[2]["input"] == [[1, 3, 4, 4]]
     assert ("encode", shape) in predictor.calls
@@ -55,10 +57,19 @@ def test_measures_one_added_click(bench, monkeypatch, dimensions, shape):
     assert predictor.calls.count(("network", (1, 3, 4, 4))) == 1 + 3
 
 
-def test_predictors_without_a_network_part_have_two_rows(bench, monkeypatch):
+def test_networks_that_encode_windows_have_a_row_for_it(bench, monkeypatch):
+    monkeypatch.setattr(bench, "WARM_UP", 0)
+    predictor, seen = FakePredictor(), []
+    predictor.segmenter.parts = SimpleNamespace(encode=lambda images: seen.append(images.shape))
+    predictor.segmenter.settings = SimpleNamespace(window=64)
+    rows = {r["what"]: r for r in bench.measure(predictor, 2, 2)}
+    assert rows["window encoding"]["input"] == [[1, 1, 64, 64]] and seen == [(1, 1, 64, 64)] * 2
+
+
+def test_predictors_without_a_network_part_have_fewer_rows(bench, monkeypatch):
     monkeypatch.setattr(bench, "WARM_UP", 0)
     predictor = SimpleNamespace(encode=lambda volume: volume, decode=lambda *_: None)
-    assert [r["what"] for r in bench.measure(predictor, 2, 1)] == ["encode", "click"]
+    assert [r["what"] for r in bench.measure(predictor, 2, 1)] == ["encode", "click", "100 boxes"]
 
 
 def test_usage_errors(bench, monkeypatch, tmp_path, capsys):
@@ -88,7 +99,7 @@ def test_writes_rows_and_failures(bench, tmp_path, capsys):
     arguments = ["--bundles", str(bundle), "absent", "--engines", "torch", "--n", "2", "--out", str(out)]
     assert bench.main(arguments) == 1, "the absent bundle is a failure"
     document = json.loads(out.read_text())
-    assert [r["what"] for r in document["rows"]] == ["encode", "click", "network"]
+    assert [r["what"] for r in document["rows"]] == ["encode", "click", "network", "100 boxes"]
     for row in document["rows"]:
         assert (row["bundle"], row["engine"], row["precision"]) == ("tiny", "torch", "fp32")
         assert row["p95_ms"] >= row["p50_ms"] > 0 and row["peak_rss_mb"] > 100

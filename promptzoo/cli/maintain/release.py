@@ -1,13 +1,14 @@
 """Release archives: ``scripts/make_release BUNDLE [--out DIR]``.
 
-The zip holds the bundle and, in its root, the package under its own name, so that ``python -m monai.bundle run`` works
-in an empty directory on a machine that has promptzoo's dependencies but not promptzoo. The same files give the same
-bytes.
+The zip holds the bundle, beside it the weights of the bundle that it is derived from, and, in its root, the package
+under its own name, so that ``python -m monai.bundle run`` works in an empty directory on a machine that has promptzoo's
+dependencies but not promptzoo. The same files give the same bytes.
 """
 from __future__ import annotations
 
 import argparse
 import hashlib
+import posixpath
 import sys
 import zipfile
 from pathlib import Path
@@ -30,6 +31,9 @@ def _members(bundle: BundleInfo) -> Iterator[tuple[str, Path]]:
         for file in [top] if top.is_file() else sorted(top.rglob("*")):
             if file.is_file() and not file.name.startswith("."):
                 yield file.relative_to(bundle.path).as_posix(), file
+    base = bundle.base_weights
+    if base is not None:
+        yield f"../{base.relative_to(bundle.path.parent).as_posix()}", base
     package = Path(promptzoo.__file__).parent
     for file in sorted(package.rglob("*")):
         if file.suffix in _PACKAGE_SUFFIXES and "__pycache__" not in file.parts:
@@ -53,7 +57,7 @@ def make_release(bundle: BundleInfo, out: Path) -> Path:
     target = out / f"{bundle.name}_v{bundle.version}.zip"
     with zipfile.ZipFile(target, "w") as archive:
         for name, file in _members(bundle):
-            info = zipfile.ZipInfo(f"{bundle.name}/{name}", _EPOCH)
+            info = zipfile.ZipInfo(posixpath.normpath(f"{bundle.name}/{name}"), _EPOCH)
             info.external_attr = 0o644 << 16
             archive.writestr(info, file.read_bytes(), zipfile.ZIP_DEFLATED)
     return target

@@ -55,10 +55,11 @@ def readme_row(info: BundleInfo) -> str:
     clicks = blocks["clicks"]["dice"]
     boxed = blocks.get("box", blocks["box+clicks"])
     kinds = ", ".join(info.prompts)
-    size = (info.path / "models" / "model.pt").stat().st_size / 1e6
+    file, base = info.weights_path, info.weights.get("base")
+    size = 0.0 if file is None else file.stat().st_size / 1e6
     numbers = [boxed["dice"][0], *(clicks[n - 1] if n <= len(clicks) else None for n in (1, 3, 5, 10))]
     what = "2D images and largest slices" if info.dimensions == 2 else "volumes"
-    weights = f"{size:.1f} MB, {info.weights['licence']}"
+    weights = f"those of `{base['bundle']}`" if base else f"{size:.1f} MB, {info.weights['licence']}"
     cells = [kinds, weights, *("–" if value is None else f"{value:.2f}" for value in numbers),
              f"{blocks['clicks']['n']} real {what}"]
     return f"{ROW.format(name=info.name)} {' | '.join(cells)} |"

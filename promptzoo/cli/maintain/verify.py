@@ -6,6 +6,7 @@ metadata, with the reason.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -131,7 +132,12 @@ def check_weights(bundle: BundleInfo) -> list[str]:
     """Shipped weights are there, small, and a state dict that loads without running code."""
     if bundle.weights["kind"] != "shipped":
         return []
-    file, name = bundle.weights_path, bundle.weights["file"]
+    base, file, name = bundle.base_weights, bundle.weights_path, bundle.weights["file"]
+    if base is not None:
+        found = hashlib.sha256(base.read_bytes()).hexdigest() if base.is_file() else "no such file"
+        if found != bundle.weights["base"]["sha256"]:
+            return [f"weights of the base {bundle.weights['base']['bundle']}: {found}; allowed: the sha256 in "
+                    "metadata.json, after this bundle was checked and measured with them"]
     if file is None or not file.is_file():
         return [f"missing weights: {name}"]
     limit = min(WEIGHTS_BYTES_MAX, bundle.weights.get("bytes_max", WEIGHTS_BYTES_MAX))

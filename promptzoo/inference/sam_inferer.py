@@ -1,0 +1,60 @@
+"""SAM-like bundles as a MONAI inferer."""
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence
+
+import torch
+
+from promptzoo.inference.interactive import InteractivePredictor
+from promptzoo.inference.monai_inferer import InteractiveInferer, Part
+from promptzoo.inference.multibox import MultiBox, MultiBoxSegmenter
+from promptzoo.inference.sam import SamParts, SamSegmenter
+from promptzoo.networks.sam import DecoderForward
+from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS, TOKENS
+
+
+class SamInferer(InteractiveInferer):
+    """Inferer of the SAM-like 2D bundles; volumes are segmented on the slices that carry prompts.
+
+    Args:
+        settings, calibration, overlap: see :class:`InteractiveInferer`.
+        embedding_mb: most memory for encoded windows.
+        multibox: arguments of :class:`promptzoo.inference.multibox.MultiBox`; None answers the given box alone.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None = None,
+                 calibration: Mapping[str, Sequence[float]] | None = None, overlap: str = "last",
+                 embedding_mb: int = 128, multibox: Mapping[str, Any] | None = None) -> None:
+        super().__init__(2, settings, calibration, overlap)
+        self.embedding_mb = embedding_mb
+        self.multibox = None if multibox is None else MultiBox(**multibox)
+
+    def predictor(self, network: SamParts, name: str = "sam", engine: str = "torch") -> InteractivePredictor:
+        """The predictor with these settings around a plain or compiled network."""
+        limit = self.embedding_mb << 20
+        segmenter = (SamSegmenter(network, self.settings, limit) if self.multibox is None
+                     else MultiBoxSegmenter(network, self.settings, self.multibox, limit))
+        return InteractivePredictor(network.decode, 2, self.settings, self.calibration, name, engine,
+                                    segmenter=segmenter)
+
+    def wrap(self, network: Any) -> SamParts:
+        """A torch network as what :meth:`predictor` takes."""
+        return SamParts.of(network)
+
+    def parts(self, network: Any) -> dict[str, Part]:
+        """Image encoder and decoder, which engines compile apart."""
+        side = self.settings.window
+        image = torch.zeros(1, 1, side, side)
+        with torch.inference_mode():
+            encoded = [part.clone() for part in network.eval().image_encoder(image)]
+        labels = torch.full((1, TOKENS), -1.0)
+        labels[0, :2] = torch.tensor([2.0, 3.0])
+        points = torch.zeros(1, TOKENS, 2)
+        points[0, 1] = side / 2
+        dense = torch.zeros(1, len(DENSE_CHANNELS), side // 2, side // 2)
+        return {"image_encoder": Part(network.image_encoder.eval(), (image,), ()),
+                "mask_decoder": Part(DecoderForward(network).eval(), (*encoded, points, labels, dense), (0, 2))}
+
+    def assemble(self, compiled: Mapping[str, Any]) -> SamParts:
+        """The compiled parts as what :meth:`predictor` takes."""
+        return SamParts(compiled["image_encoder"], compiled["mask_decoder"])
