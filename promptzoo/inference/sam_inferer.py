@@ -12,6 +12,9 @@ from promptzoo.inference.sam import SamParts, SamSegmenter
 from promptzoo.networks.sam import DecoderForward
 from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS, TOKENS
 
+SAM_KINDS = frozenset({"point", "box", "lasso", "mask"})
+"""Kinds of prompt that SAM-like bundles take; a lasso is a dense prompt, as a mask is."""
+
 
 class SamInferer(InteractiveInferer):
     """Inferer of the SAM-like 2D bundles; volumes are segmented on the slices that carry prompts.
@@ -34,7 +37,7 @@ class SamInferer(InteractiveInferer):
         limit = self.embedding_mb << 20
         segmenter = (SamSegmenter(network, self.settings, limit) if self.multibox is None
                      else MultiBoxSegmenter(network, self.settings, self.multibox, limit))
-        return InteractivePredictor(network.decode, 2, self.settings, self.calibration, name, engine,
+        return InteractivePredictor(network.decode, 2, self.settings, self.calibration, name, engine, SAM_KINDS,
                                     segmenter=segmenter)
 
     def wrap(self, network: Any) -> SamParts:

@@ -142,6 +142,25 @@ def test_words(viewer, torso):
     assert not page.errors
 
 
+def test_a_box_for_the_sam_like_bundle(viewer, torso):
+    """No code of the app knows the bundle: its metadata says what it takes."""
+    kidney = torso[1] == torso[2]["kidney left"]
+    k = int(inner_point(kidney)[2])
+    plane = np.argwhere(kidney[:, :, k])
+    viewer.page.locator("[data-pz='bundle']").select_option("sam_box_finetune")
+    viewer.settle()
+    viewer.jump((*plane.mean(0), k))
+    viewer.press("box")
+    viewer.drag((*plane.min(0), k), (*plane.max(0), k))
+    viewer.settle()
+    found = viewer.shown()
+    assert kinds(viewer) == ["box"] and viewer.get("s.view.bundle") == "sam_box_finetune"
+    assert set(np.argwhere(found)[:, 2]) == {k} and dice(found[:, :, k] == 1, kidney[:, :, k]) > 0.7
+    viewer.page.locator("[data-pz='bundle']").select_option("auto")
+    viewer.settle()
+    assert not viewer.page.errors
+
+
 def test_rotated_planes(viewer, torso):
     """On planes that follow no axis of the voxels a click is the voxel under the mouse, a lasso its filled outline."""
     liver = torso[1] == torso[2]["liver"]

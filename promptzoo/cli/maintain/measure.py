@@ -36,10 +36,11 @@ class Block:
 def plan(info: BundleInfo) -> list[Block]:
     """What is measured on a bundle of one dimension."""
     if info.dimensions == 2:
+        strokes = [Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble"))]
         return [Block("clicks", ("--protocol", "clicks", "--clicks", "10")),
                 Block("box", ("--protocol", "box", "--baseline", PEERS)),
                 Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
-                Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble")),
+                *(strokes if "scribble" in info.prompts else []),
                 Block("clicks beside peers", ("--protocol", "clicks", "--clicks", "10", "--limit", "24",
                                               "--baseline", PEERS)),
                 Block("robustness", ("--protocol", "box", "--limit", "16", "--robustness"))]
