@@ -30,8 +30,8 @@ def _names(text):
 
 def test_base_pulls_no_torchvision_timm_or_cuda(setup):
     base = _names(setup["options"]["install_requires"])
-    assert {"torch", "monai", "openvino", "highdicom", "typer"} <= base
-    assert not base & {"torchvision", "timm", "tensorrt", "triton", "open-clip-torch", "transformers", "monailabel"}
+    assert {"torch", "monai", "openvino", "highdicom", "transformers", "typer"} <= base
+    assert not base & {"torchvision", "timm", "tensorrt", "triton", "open-clip-torch", "monailabel"}
     extras = {extra: _names(text) for extra, text in setup["options.extras_require"].items()}
     assert set(extras) == {"label", "models", "export", "trt", "scale", "test"}
     assert {extra for extra, names in extras.items() if "torchvision" in names} == {"label", "models"}
