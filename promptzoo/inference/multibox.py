@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.core.seeding import generator
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import normalise
 from promptzoo.inference.sam import SamParts, SamSegmenter
-from promptzoo.inference.zoom import Look, ZoomSettings, as_chance, bounds, ct_window, keep_promises
+from promptzoo.inference.zoom import Look, ZoomSettings, as_chance, bounds, ct_window, in_window, keep_promises
 from promptzoo.prompts.encoders.tokens import sam_prompt
 
 
@@ -84,43 +83,33 @@ class MultiBoxSegmenter(SamSegmenter):
     def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts,
                  hounsfield: bool = False) -> Look:
         """Segment; see :meth:`ZoomSegmenter.__call__`."""
-        look = super().__call__(image, spacing, prompts, hounsfield)
         if hounsfield:
             image = ct_window(image, prompts)
+        look = super().__call__(image, spacing, prompts)
         box = prompts.box
         if box is None:
             found = bounds(look.probability >= 0.5)
             if found is None:
-                return replace_quality(look, look.probability, 0.0)
+                return replace(look, quality=0.0)
             box = tuple(np.asarray(look.window.origin) + face * np.asarray(look.window.step) for face in found)
-        best, agreement = self._mean(image, look, prompts, box)
+        view = normalise(look.window.sample(image))
+        best, agreement = self._mean(view, look, prompts, box)
         for _ in range(self.multibox.refine):
-            tried = [(other, *self._mean(image, look, prompts, other)) for other in self.multibox.moves(box)]
+            tried = [(other, *self._mean(view, look, prompts, other)) for other in self.multibox.moves(box)]
             other, mean, score = max(tried, key=lambda entry: entry[2])
             if score <= agreement + 1e-3:
                 break
             box, best, agreement = other, mean, score
         faces = "-".join(str(np.round(face, 1).tolist()) for face in box)
-        return replace_quality(look, best, agreement, f"box {faces}")
+        return replace(look, probability=best, quality=agreement, history=(*look.history, f"box {faces}"))
 
-    def _mean(self, image: np.ndarray, look: Look, prompts: ObjectPrompts,
+    def _mean(self, view: np.ndarray, look: Look, prompts: ObjectPrompts,
               box: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, float]:
         """Mean probability over the boxes around one, and how well their masks agree (mean pairwise Dice)."""
-        window = look.window
-        view = normalise(window.sample(image))
-        encoded = self.encodings.get([view], self.parts.encode)[0]
-        prior = None if prompts.prior is None else window.sample(prompts.prior)
-        told = [sam_prompt(replace(prompts, box=one).in_window(window, prior), view)
+        told = [sam_prompt(in_window(replace(prompts, box=one), look.window, None), view)
                 for one in self.multibox.around(box)]
-        inputs = [np.repeat(part[None], len(told), 0) for part in encoded]
-        inputs += [np.stack([getattr(t, name) for t in told]) for name in ("points", "labels", "dense")]
-        chances = as_chance(self.network(*inputs)[0][:, 0])
-        return keep_promises(chances.mean(0), prompts, window), agreement_of(chances >= 0.5)
-
-
-def replace_quality(look: Look, probability: np.ndarray, quality: float, told: str = "") -> Look:
-    """A look with another answer, and what was done in its history."""
-    return Look(look.window, probability, quality, look.history + ((told,) if told else ()))
+        chances = as_chance(self.ask([self.encoded(view)] * len(told), told)[0][:, 0])
+        return keep_promises(chances.mean(0), prompts, look.window), agreement_of(chances >= 0.5)
 
 
 def agreement_of(masks: np.ndarray) -> float:
@@ -130,12 +119,3 @@ def agreement_of(masks: np.ndarray) -> float:
     total = sizes[:, None] + sizes[None]
     pairs = np.where(total > 0, 2 * common / np.maximum(total, 1), 1.0)
     return float(pairs[np.triu_indices(len(masks), 1)].mean())
-
-
-def uncertainty_score(probability: np.ndarray, dilate_px: int = 3) -> float:
-    """Mean binary entropy (bits) within the dilated mask of a mean probability; 0 for an empty mask."""
-    mask = ndimage.binary_dilation(probability >= 0.5, iterations=dilate_px)
-    if not mask.any():
-        return 0.0
-    p = np.clip(probability[mask], 1e-6, 1 - 1e-6)
-    return float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean())

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
@@ -12,8 +10,9 @@ import torch
 
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
-from promptzoo.inference.zoom import Look, ZoomSegmenter, ZoomSettings, as_chance, keep_promises, resample_look
-from promptzoo.prompts.encoders.tokens import sam_prompt
+from promptzoo.inference.state import StateCache
+from promptzoo.inference.zoom import Look, ZoomSegmenter, ZoomSettings, as_chance, in_window, keep_promises
+from promptzoo.prompts.encoders.tokens import SamPrompt, sam_prompt
 
 Arrays = Sequence[np.ndarray]
 LEVEL = 2.0 ** 0.5
@@ -49,42 +48,20 @@ class SamParts:
         return cls(lambda images: call(network.image_encoder, images), lambda *inputs: call(network.decode, *inputs))
 
 
-class Encodings:
-    """Encoded windows by content, least recently used first to go; safe to use from several threads.
+@dataclass(frozen=True, eq=False)
+class EncodedWindow:
+    """What the encoder says of one window.
 
     Args:
-        limit_bytes: most memory held.
+        parts: its outputs, without the batch axis.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes, self.nbytes = limit_bytes, 0
-        self._entries: OrderedDict[bytes, list[np.ndarray]] = OrderedDict()
-        self._lock = threading.Lock()
+    parts: tuple[np.ndarray, ...]
 
-    def get(self, views: Sequence[np.ndarray], encode: Callable[[np.ndarray], Arrays]) -> list[list[np.ndarray]]:
-        """The encodings of windows ``[S, S]``; those not known are made in one call."""
-        keys = [hashlib.blake2b(view.tobytes(), digest_size=16).digest() for view in views]
-        with self._lock:
-            known = {key: self._entries[key] for key in keys if key in self._entries}
-            for key in known:
-                self._entries.move_to_end(key)
-        missing = [n for n, key in enumerate(keys) if key not in known and key not in keys[:n]]
-        if missing:
-            made = encode(np.stack([views[n] for n in missing])[:, None])
-            for place, n in enumerate(missing):
-                known[keys[n]] = [np.ascontiguousarray(part[place]) for part in made]
-            with self._lock:
-                self._keep({keys[n]: known[keys[n]] for n in missing})
-        return [known[key] for key in keys]
-
-    def _keep(self, fresh: dict[bytes, list[np.ndarray]]) -> None:
-        for key, parts in fresh.items():
-            if key not in self._entries:
-                self._entries[key] = parts
-                self.nbytes += sum(part.nbytes for part in parts)
-        while self.nbytes > self.limit_bytes and self._entries:
-            _, parts = self._entries.popitem(last=False)
-            self.nbytes -= sum(part.nbytes for part in parts)
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return sum(part.nbytes for part in self.parts)
 
 
 class SamSegmenter(ZoomSegmenter):
@@ -98,7 +75,7 @@ class SamSegmenter(ZoomSegmenter):
 
     def __init__(self, parts: SamParts, settings: ZoomSettings, limit_bytes: int = 128 << 20) -> None:
         super().__init__(parts.decode, settings)
-        self.parts, self.encodings = parts, Encodings(limit_bytes)
+        self.parts, self.encodings = parts, StateCache(limit_bytes)
 
     def _window(self, low: np.ndarray, high: np.ndarray, margin: float, spacing: np.ndarray,
                 shape: Sequence[int]) -> Window:
@@ -115,21 +92,24 @@ class SamSegmenter(ZoomSegmenter):
     def _look(self, image: np.ndarray, windows: Sequence[Window], prompts: ObjectPrompts,
               last: Look | None) -> list[Look]:
         views = [normalise(window.sample(image)) for window in windows]
-        encoded = self.encodings.get(views, self.parts.encode)
-        told = []
-        for window, view in zip(windows, views):
-            prior = None
-            if last is not None:
-                prior = last.probability if window == last.window else resample_look(last, window)
-            elif prompts.prior is not None:
-                prior = window.sample(prompts.prior)
-            told.append(sam_prompt(prompts.in_window(window, prior), view))
-        inputs = [np.stack([entry[n] for entry in encoded]) for n in range(len(encoded[0]))]
-        inputs += [np.stack([getattr(t, name) for t in told]) for name in ("points", "labels", "dense")]
-        logits, ious = self.network(*inputs)[:2]
+        told = [sam_prompt(in_window(prompts, window, last), view) for window, view in zip(windows, views)]
+        logits, ious = self.ask([self.encoded(view) for view in views], told)
         history = () if last is None else last.history
         return [Look(window, keep_promises(as_chance(logits[n, 0]), prompts, window), dice_of_iou(float(ious[n, 0])),
                      history + (f"{window.step[0]:.2f}",)) for n, window in enumerate(windows)]
+
+    def encoded(self, view: np.ndarray) -> EncodedWindow:
+        """The encoding of a window ``[S, S]``, from memory if its content was seen before."""
+        key = (hashlib.blake2b(view.tobytes(), digest_size=16).hexdigest(),)
+        return self.encodings.get(key, lambda: EncodedWindow(tuple(
+            np.ascontiguousarray(part[0]) for part in self.parts.encode(view[None, None]))))
+
+    def ask(self, windows: Sequence[EncodedWindow], prompts: Sequence[SamPrompt]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits ``[B, 1, S, S]`` and predicted IoU ``[B, 1]`` of prompts, each on its window."""
+        inputs = [np.stack(parts) for parts in zip(*(window.parts for window in windows))]
+        inputs += [np.stack([getattr(p, name) for p in prompts]) for name in ("points", "labels", "dense")]
+        logits, ious = self.network(*inputs)[:2]
+        return logits, ious
 
 
 def dice_of_iou(iou: float) -> float:

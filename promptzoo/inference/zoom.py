@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
-from promptzoo.prompts.encoders import prompt_maps
+from promptzoo.prompts.encoders import WindowPrompts, prompt_maps
 
 Network = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Fused windows ``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated Dice ``[B, 1]``."""
@@ -225,18 +225,20 @@ class ZoomSegmenter:
               last: Look | None) -> list[Look]:
         fused = []
         for window in windows:
-            prior = None
-            if last is not None:
-                prior = last.probability if window == last.window else resample_look(last, window)
-            elif prompts.prior is not None:
-                prior = window.sample(prompts.prior)
             view = normalise(window.sample(image))
-            parts = [view[None], prompt_maps(prompts.in_window(window, prior), view)]
+            parts = [view[None], prompt_maps(in_window(prompts, window, last), view)]
             fused.append(np.concatenate(parts + [prompts.context_in(window, self.priors)] if self.priors else parts))
         logits, quality = self.network(np.stack(fused))
         history = () if last is None else last.history
         return [Look(window, keep_promises(as_chance(logits[n, 0]), prompts, window), float(quality[n, 0]),
                      history + (f"{window.step[0]:.2f}",)) for n, window in enumerate(windows)]
+
+
+def in_window(prompts: ObjectPrompts, window: Window, last: Look | None) -> WindowPrompts:
+    """Prompts in pixels of a window, with the mask of the look before, or else that of the session, fed back."""
+    if last is not None:
+        return prompts.in_window(window, last.probability if window == last.window else resample_look(last, window))
+    return prompts.in_window(window, None if prompts.prior is None else window.sample(prompts.prior))
 
 
 def ct_window(image: np.ndarray, prompts: ObjectPrompts) -> np.ndarray:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from promptzoo.core.errors import BundleError
-from promptzoo.inference.multibox import MultiBox, agreement_of, uncertainty_score
+from promptzoo.inference.multibox import MultiBox, agreement_of
 
 BOX = (np.array([10.0, 20.0]), np.array([30.0, 60.0]))
 
@@ -31,13 +31,6 @@ def test_agreement_is_the_mean_pairwise_dice():
     assert agreement_of(np.stack([first, second])) == pytest.approx(0.5)
     assert agreement_of(np.stack([first, first, second])) == pytest.approx((1 + 0.5 + 0.5) / 3)
     assert agreement_of(np.zeros((3, 4, 4), bool)) == 1.0
-
-
-def test_the_score_is_the_entropy_around_the_mask():
-    sure, unsure = np.zeros((20, 20)), np.zeros((20, 20))
-    sure[5:15, 5:15], unsure[5:15, 5:15] = 1.0, 0.5
-    assert uncertainty_score(sure) < 0.01 < 0.3 < uncertainty_score(unsure) <= 1.0
-    assert uncertainty_score(np.zeros((5, 5))) == 0.0
 
 
 @pytest.mark.parametrize("wrong", [{"boxes": 1}, {"noise": -0.1}, {"refine": -1}])

@@ -5,7 +5,7 @@ import pytest
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
-from promptzoo.inference.sam import Encodings, SamParts, SamSegmenter, dice_of_iou
+from promptzoo.inference.sam import SamParts, SamSegmenter, dice_of_iou
 from promptzoo.inference.zoom import ZoomSettings
 from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS
 from promptzoo.prompts.types import Box, Point, PromptSet
@@ -78,18 +78,14 @@ def test_prompts_near_each_other_share_an_encoding(network, predictor, volume):
     assert network.encoded > before, "another slice is another window"
 
 
-def test_memory_of_encodings_is_bounded():
-    kept = Encodings(3 * 8 * 8 * 4)
-    views = [np.full((8, 8), n, np.float32) for n in range(5)]
-    made = []
-
-    def encode(images):
-        made.append(len(images))
-        return [images * 2]
-
-    assert [entry[0][0, 0, 0] for entry in kept.get([*views, views[0]], encode)] == [0, 2, 4, 6, 8, 0]
-    assert made == [5] and kept.nbytes <= kept.limit_bytes
-    kept.get(views[2:], encode)
-    assert made == [5], "the last ones are still there"
-    kept.get(views[:1], encode)
-    assert made == [5, 1]
+def test_memory_of_encodings_is_bounded(network, predictor):
+    segmenter = predictor.segmenter
+    segmenter.encodings.limit_bytes = 3 * SIDE * SIDE * 4
+    views = [np.full((SIDE, SIDE), n, np.float32) for n in range(5)]
+    assert [segmenter.encoded(view).parts[0][0, 0, 0] for view in (*views, views[4])] == [0, 1, 2, 3, 4, 4]
+    assert network.encoded == 5 and segmenter.encodings.nbytes == segmenter.encodings.limit_bytes
+    for view in views[2:]:
+        segmenter.encoded(view)
+    assert network.encoded == 5, "the last ones are still there"
+    segmenter.encoded(views[0])
+    assert network.encoded == 6
