@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from promptzoo.inference.loader import load_weights
+
 
 def test_train(bundle, workflow, small_training, tmp_path):
     """One epoch of the bundle's own training writes a checkpoint that fits its network."""
@@ -18,11 +20,10 @@ def test_train(bundle, workflow, small_training, tmp_path):
     train.finalize()
     trainer = train.parser.get_parsed_content("train::trainer")
     assert trainer.state.epoch == 1 and trainer.state.iteration >= 1
-    written = sorted((tmp_path / "ckpt").rglob("*.pt"))
+    written = sorted(f for suffix in ("*.pt", "*.safetensors") for f in (tmp_path / "ckpt").rglob(suffix))
     assert written, "training wrote no checkpoint under ckpt_dir"
-    state = torch.load(written[0], map_location="cpu", weights_only=True)
     network = train.parser.get_parsed_content("network_def")
-    network.load_state_dict(state.get("model", state), strict=True)
+    load_weights(network, written[0], bundle.name)
     assert all(math.isfinite(float(v.double().sum())) for v in network.state_dict().values())
 
 
