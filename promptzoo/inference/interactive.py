@@ -76,8 +76,13 @@ class InteractivePredictor:
         if self.priors:
             subjects = tuple(info for info in subjects if not info.name.startswith(PRIOR_PREFIX))
             context = self._context(state, world)
-        answers = [self._object(state, world.for_object(info.object_id), last.get(info.object_id), context)
-                   for info in subjects]
+        asked = [(info.object_id, self._own(state, world.for_object(info.object_id), last.get(info.object_id), context))
+                 for info in subjects]
+        flat = self.dimensions == 2 or state.canonical.is_2d
+        answered = (self._slices if flat else self._volumes)(state, [(n, own) for n, own in asked if not own.empty])
+        nothing = {"reason": "no positive prompt"}
+        answers = [answered[n] if n in answered else ObjectPrediction(
+            n, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0, info=nothing) for n, _ in asked]
         return Prediction(state.source, tuple(answers), time.perf_counter() - started, self.engine)
 
     def _context(self, state: EncodedImage, prompts: PromptSet) -> tuple[np.ndarray | None, ...]:
@@ -96,42 +101,56 @@ class InteractivePredictor:
             layers[name] = layer if before is None else np.maximum(before, layer)
         return tuple(layers.values())
 
-    def _object(self, state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None,
-                context: tuple[np.ndarray | None, ...]) -> ObjectPrediction:
-        object_id = prompts.objects[0].object_id
+    @staticmethod
+    def _own(state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None,
+             context: tuple[np.ndarray | None, ...]) -> ObjectPrompts:
+        """The prompts of one object on the canonical grid, with its last mask if no other is given."""
         own = ObjectPrompts.of(prompts, state.canonical).with_context(context)
         if own.prior is None and last is not None:
             probability = state.move.array(last.full_probability())
             own = own.with_prior(probability if (probability >= 0.5).any() else None)
-        if own.empty:
-            return ObjectPrediction(object_id, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0,
-                                    info={"reason": "no positive prompt"})
-        if self.dimensions == 3 and not state.canonical.is_2d:
+        return own
+
+    def _volumes(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts]]
+                 ) -> dict[int, ObjectPrediction]:
+        """Every object in the volume, one after the other."""
+        found = {}
+        for object_id, own in objects:
             look = self.segmenter(state.data, state.canonical.spacing_mm, own, state.hounsfield)
             offset, region = look.window.restore(look.probability, state.data.shape)
-            return self._native(state, object_id, offset, region, self._estimate(look.quality), [look])
-        return self._slices(state, object_id, own)
+            found[object_id] = self._native(state, object_id, offset, region, self._estimate(look.quality), [look])
+        return found
 
-    def _slices(self, state: EncodedImage, object_id: int, own: ObjectPrompts) -> ObjectPrediction:
-        """Every slice that carries a prompt, each as a 2D image."""
-        axis = slice_axis(state.canonical, own)
-        keep = [a for a in range(3) if a != axis]
-        spacing = [state.canonical.spacing_mm[a] for a in keep]
+    def _slices(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts]]
+                ) -> dict[int, ObjectPrediction]:
+        """Every slice that carries a prompt as a 2D image; the objects on a slice share network passes."""
+        jobs: dict[tuple[int, int], list[tuple[int, ObjectPrompts]]] = {}
+        for object_id, own in objects:
+            axis = slice_axis(state.canonical, own)
+            for index in prompted_slices(own, axis, state.data.shape[axis]):
+                part = own.on_slice(axis, index)
+                if part.prior is not None and not (part.prior >= 0.5).any():
+                    part = part.with_prior(None)
+                if not part.empty:
+                    jobs.setdefault((axis, index), []).append((object_id, part))
+        looks: dict[int, list[tuple[int, int, Look]]] = {object_id: [] for object_id, _ in objects}
+        for (axis, index), parts in jobs.items():
+            spacing = [state.canonical.spacing_mm[a] for a in range(3) if a != axis]
+            answers = self.segmenter.many(np.take(state.data, index, axis), spacing, [p for _, p in parts],
+                                          state.hounsfield)
+            for (object_id, _), look in zip(parts, answers):
+                looks[object_id].append((axis, index, look))
+        return {object_id: self._stacked(state, object_id, seen) for object_id, seen in looks.items()}
+
+    def _stacked(self, state: EncodedImage, object_id: int, seen: Sequence[tuple[int, int, Look]]
+                 ) -> ObjectPrediction:
+        """One object's slices ``(axis, index, look)``, all of one axis, as a volume."""
         full = np.zeros(state.data.shape, dtype=np.float32)
-        estimates, looks = [], []
-        for index in prompted_slices(own, axis, state.data.shape[axis]):
-            part = own.on_slice(axis, index)
-            if part.prior is not None and not (part.prior >= 0.5).any():
-                part = part.with_prior(None)
-            if part.empty:
-                continue
-            look = self.segmenter(np.take(state.data, index, axis), spacing, part, state.hounsfield)
-            offset, region = look.window.restore(look.probability, [state.data.shape[a] for a in keep])
+        for axis, index, look in seen:
+            offset, region = look.window.restore(look.probability, np.delete(state.data.shape, axis))
             np.moveaxis(full, axis, 0)[index][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
-            estimates.append(look.quality)
-            looks.append(look)
-        estimate = self._estimate(float(np.mean(estimates))) if estimates else 0.0
-        return self._native(state, object_id, (0, 0, 0), full, estimate, looks)
+        estimate = self._estimate(float(np.mean([look.quality for _, _, look in seen]))) if seen else 0.0
+        return self._native(state, object_id, (0, 0, 0), full, estimate, [look for _, _, look in seen])
 
     def _estimate(self, raw: float) -> float:
         if self.calibration is None:
