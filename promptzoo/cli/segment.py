@@ -35,6 +35,7 @@ def segment(
     lasso: Optional[List[str]] = typer.Option(None, help="FILE[,+|-][,label] or 'i,j,k;i,j,k;i,j,k[;+|-][;label]': an "
                                                          "outline on one slice."),
     mask: Optional[List[str]] = typer.Option(None, help="FILE[=value][,label]: a mask to start from."),
+    classes: Optional[List[str]] = typer.Option(None, "--class", help="NAME[,label]: a class that the bundle knows."),
     prompts: Optional[List[Path]] = typer.Option(None, help="Prompt set as JSON, as --save-prompts writes it."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Mask file: .nii.gz, .nrrd, .seg.nrrd, .dcm (DICOM "
                                                                  "SEG), .png. Default: IMAGE_mask in this folder."),
@@ -57,7 +58,8 @@ def segment(
     from promptzoo.data.io import read_image
 
     one_of(overlap, OVERLAP_RULES, "--overlap")
-    options = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space)
+    options = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space,
+                            classes or ())
     volume = read_image(image)
     given = options.build(volume)
     info = choose_bundle(volume.grid, given.kinds) if bundle == "auto" else get_bundle(bundle)
@@ -65,7 +67,7 @@ def segment(
         info.variant(variant)
     given.check_on(volume.grid, info.prompts)
     files = _Files.of(image, out, png, save_prompts, reference, volume, options)
-    if info.dimensions == 2 and not volume.grid.is_2d:
+    if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"}:
         say(f"{info.name} is a 2D bundle: only the slices that carry a prompt are segmented.")
 
     from promptzoo.engines import choose_engine

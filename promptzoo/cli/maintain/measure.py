@@ -35,6 +35,8 @@ class Block:
 
 def plan(info: BundleInfo) -> list[Block]:
     """What is measured on a bundle of one dimension."""
+    if "class" in info.prompts and "box" not in info.prompts:
+        return [Block("class", ("--protocol", "class", "--slices", "none"))]
     if info.dimensions == 2:
         strokes = [Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble"))]
         return [Block("clicks", ("--protocol", "clicks", "--clicks", "10")),
