@@ -13,8 +13,8 @@ POWER = 2.5
 def box_logits(prompts: ObjectPrompts, window: Window, strength: float) -> np.ndarray | float:
     """Logits ``[*S]`` of the superellipse in an object's box on the pixels of a window.
 
-    A box leaves open whether the object is the dark or the bright thing in it; that the object fills it is known. So
-    the prior counts for a box alone; clicks, strokes, lassos or a mask tell the shape better.
+    A box leaves open whether the object is the dark or the bright thing in it; that the object fills it is known.
+    Strokes and lassos tell the shape better; from the second click on the prior counts half as much with each.
 
     Args:
         prompts: prompts of one object.
@@ -22,11 +22,12 @@ def box_logits(prompts: ObjectPrompts, window: Window, strength: float) -> np.nd
         strength: logit at the centre of the box; 0 at the ellipse, negative beyond, not below ``-strength``.
 
     Returns:
-        0 if there is no prior: no strength, no box, or other prompts beside it.
+        0 if there is no prior: no strength, no box, or strokes or lassos beside it.
     """
-    told = (prompts.positive, prompts.negative, prompts.scribble_positive, prompts.scribble_negative, prompts.lassos)
-    if not strength or prompts.box is None or prompts.prior is not None or any(len(group) for group in told):
+    drawn = (prompts.scribble_positive, prompts.scribble_negative, prompts.lassos)
+    if not strength or prompts.box is None or any(len(group) for group in drawn):
         return 0.0
+    strength *= 0.5 ** max(0, len(prompts.positive) + len(prompts.negative) - 1)
     low, high = (window.to_window(face) for face in prompts.box)
     centre, half = (low + high) / 2, np.maximum(high - low, 1e-3) / 2
     grids = np.indices(window.shape, sparse=True)

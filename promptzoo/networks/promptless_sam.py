@@ -22,7 +22,7 @@ class LowRankSam(PromptableSam):
     Zhang and Liu, "Customized Segment Anything Model for Medical Image Segmentation" (SAMed), 2023, section 3: rank 4
     on query and value projections, the decoder gives the masks of all classes in one pass from the prompt encoder's
     answer to no prompt. There the encoder is a transformer; here its convolutions get the updates, and one
-    hypernetwork serves all class tokens.
+    hypernetwork, tuned, serves all class tokens.
 
     Args:
         classes: number of classes beside the background.
@@ -39,8 +39,9 @@ class LowRankSam(PromptableSam):
         self.class_tokens = nn.Embedding(classes + 1, self.hidden)
         peft.inject_adapter_in_model(
             peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=LOW_RANK_TARGETS, lora_dropout=0.0), self)
+        tuned = ("class_tokens", "mask_decoder.output_hypernetworks_mlps.0.")
         for name, parameter in self.named_parameters():
-            parameter.requires_grad = "lora_" in name or name.startswith("class_tokens")
+            parameter.requires_grad = "lora_" in name or name.startswith(tuned)
 
     def tuned(self) -> list[nn.Parameter]:
         """The parameters to train."""
@@ -49,7 +50,12 @@ class LowRankSam(PromptableSam):
     def inherited(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights of the base under the names that they have beside their updates."""
         own = {name.replace(".base_layer.", "."): name for name in self.state_dict()}
-        return {own.get(name, name): value for name, value in super().inherited(state).items()}
+        found = {own.get(name, name): value for name, value in super().inherited(state).items()}
+        token, tokens = found.get("mask_decoder.mask_tokens.weight"), self.class_tokens.weight
+        if token is not None and "class_tokens.weight" not in found:  # each class starts near the base's first mask
+            spread = 0.3 * token[0].float().std() * tokens.detach() / tokens.detach().std()
+            found["class_tokens.weight"] = (token[:1].float() + spread).to(token.dtype)
+        return found
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Segment whole slices.

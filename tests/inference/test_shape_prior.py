@@ -25,11 +25,15 @@ def test_the_shape_fills_the_box():
     assert 0.785 <= len(at) / 200 <= 0.95  # more of the box than the ellipse, less than all of it
 
 
-@pytest.mark.parametrize("more", [{"positive": np.array([[20.0, 30.0]])}, {"negative": np.array([[1.0, 1.0]])},
-                                  {"prior": np.ones((60, 60))}, {"box": None},
-                                  {"lassos": ((np.zeros((3, 2)), True),)}, {"scribble_positive": np.ones((2, 2))}])
+@pytest.mark.parametrize("more", [{"box": None}, {"lassos": ((np.zeros((3, 2)), True),)},
+                                  {"scribble_positive": np.ones((2, 2))}, {"scribble_negative": np.ones((2, 2))}])
 def test_other_prompts_tell_the_shape_better(more):
     assert box_logits(given(**more), WINDOW, 3.0) == 0.0
+
+
+def test_clicks_take_over():
+    tops = [float(box_logits(given(positive=np.full((n, 2), 20.0)), WINDOW, 4.0).max()) for n in range(4)]
+    assert tops[0] == tops[1] and np.allclose(tops[1:], [tops[1], tops[1] / 2, tops[1] / 4])
 
 
 def test_no_strength_no_prior():
