@@ -14,6 +14,7 @@ from promptzoo import __version__
 from promptzoo.cli.choice import choose_bundle, weights_record
 from promptzoo.cli.common import JSON_OPTION, command_line, one_of, print_json, print_table, say, waiting
 from promptzoo.cli.prompt_options import PromptOptions
+from promptzoo.cli.public import is_public, load, public_info
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.errors import ImageError, PromptZooError, complain
 from promptzoo.core.protocols import OVERLAP_RULES, Prediction
@@ -43,6 +44,8 @@ def segment(
     engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
     precision: str = typer.Option("auto", help="auto, fp32, bf16, fp16 or int8."),
     variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
+    weights: Optional[str] = typer.Option(None, help="Public weights in the place of a bundle, see: promptzoo weights "
+                                                     "list."),
     space: str = typer.Option("voxel", help="Of typed coordinates: voxel (indices of the image) or world (RAS mm)."),
     overlap: str = typer.Option("last", help="Whose a voxel is that two objects claim: last, first or probability."),
     save_prompts: Optional[Path] = typer.Option(None, help="Write the prompt set as JSON (world mm)."),
@@ -62,20 +65,23 @@ def segment(
                             classes or ())
     volume = read_image(image)
     given = options.build(volume)
-    info = choose_bundle(volume.grid, given.kinds) if bundle == "auto" else get_bundle(bundle)
+    if weights is not None:
+        info = public_info(weights, bundle, variant)
+    else:
+        info = choose_bundle(volume.grid, given.kinds) if bundle == "auto" else get_bundle(bundle)
     if variant is not None:
         info.variant(variant)
     given.check_on(volume.grid, info.prompts)
     files = _Files.of(image, out, png, save_prompts, reference, volume, options)
     if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"}:
-        say(f"{info.name} is a 2D bundle: only the slices that carry a prompt are segmented.")
+        kind = "2D" if is_public(info) else "a 2D bundle"
+        say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented.")
 
     from promptzoo.engines import choose_engine
-    from promptzoo.inference import load_predictor
 
     started, reason = time.perf_counter(), choose_engine(engine)[1]
     with waiting(f"Loading {info.name}", as_json):
-        predictor = load_predictor(str(info.path), engine, precision, variant)
+        predictor = load(info, engine, precision, variant)
     loaded = time.perf_counter()
     with waiting("Segmenting", as_json):
         state = predictor.encode(volume)
