@@ -87,12 +87,13 @@ def to_bytes(data: np.ndarray, hounsfield: bool, window: tuple[float, float] = C
     else:
         inside = data[data > 0]
         low, high = np.percentile(inside if inside.size else data, percentiles)
-    cut = np.clip(np.asarray(data, dtype=np.float64), low, high)
-    span = cut.max() - cut.min()
-    grey = np.floor((cut - cut.min()) / span * 255.0) if span > 0 else np.zeros(cut.shape)
+    black, white = (float(np.clip(value, low, high)) for value in (data.min(), data.max()))
+    grey = np.zeros(data.shape, dtype=np.float32)
+    for n, part in enumerate(data if white > black else ()):  # a slab at a time: volumes are large in double precision
+        grey[n] = np.floor((np.clip(np.asarray(part, dtype=np.float64), low, high) - black) / (white - black) * 255.0)
     if not hounsfield:
         grey[data == 0] = 0
-    return grey.astype(np.float32)
+    return grey
 
 
 def longest_side(height: int, width: int, size: int) -> tuple[int, int]:
