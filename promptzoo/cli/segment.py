@@ -76,8 +76,6 @@ def segment(
     if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"}:
         kind = "2D" if is_public(info) else "a 2D bundle"
         say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented.")
-        kind = "2D" if is_public(info) else "a 2D bundle"
-        say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented.")
 
     from promptzoo.engines import choose_engine
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from promptzoo.core.errors import PromptError, complain
+from promptzoo.core.errors import ImageError, PromptError, complain
 from promptzoo.core.protocols import Prediction
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
@@ -104,6 +104,11 @@ class SliceSegmenter:
 
         return self.encodings.get((content_key(picture),), make)
 
+    def many(self, image: np.ndarray, spacing: Sequence[float], objects: Sequence[ObjectPrompts],
+             hounsfield: bool = False) -> list[Look]:
+        """Segment several objects on one slice; they share its encoding."""
+        return [self(image, spacing, prompts, hounsfield) for prompts in objects]
+
     def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts,
                  hounsfield: bool = False) -> Look:
         """Segment.
@@ -175,9 +180,15 @@ class PublicPredictor(InteractivePredictor):
         self.weights = weights
 
     def encode(self, volume: Volume) -> EncodedImage:
-        """Prepare an image; a 2D network sees it in whole numbers from 0 to 255, a single slice is encoded at once."""
+        """Prepare an image; a 2D network sees it in whole numbers from 0 to 255, a single slice is encoded at once.
+
+        Raises:
+            ImageError: for a 3D network and a single slice.
+        """
         state = EncodedImage.of(volume)
         if self.dimensions == 3:
+            if state.canonical.is_2d:
+                raise ImageError(complain(f"image for {self.name}", "a single slice", "a volume"))
             return state
         how, data = self.weights.preprocessing, state.data
         picture = volume.meta.get("format") == "raster" and data.min() >= 0 and data.max() <= 255

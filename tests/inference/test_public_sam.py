@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from promptzoo.core.errors import PromptError
+from promptzoo.core.errors import ImageError, PromptError
 from promptzoo.core.geometry import Grid, grid_with_codes
 from promptzoo.core.volume import Volume
 from promptzoo.inference.public_sam import PublicParts, on_screen, predictor_of, shown
@@ -173,6 +173,8 @@ def test_clicks_in_3d():
     places, labels, masks, _ = network.asked[1]
     assert network.encoded == 1 and labels == [1, 0] and masks.max() > 0
     assert places[1] == pytest.approx([64 + 10 / 1.5, 64, 64], abs=1e-4)
+    with pytest.raises(ImageError, match="a volume"):
+        predictor.encode(image((96, 80, 1)))
 
 
 def test_litemedsam_itself_answers_twice_the_same():
