@@ -59,8 +59,13 @@ def readme_row(info: BundleInfo) -> str:
     size = 0.0 if file is None else file.stat().st_size / 1e6
     numbers = [boxed["dice"][0], *(clicks[n - 1] if n <= len(clicks) else None for n in (1, 3, 5, 10))]
     what = "2D images and largest slices" if info.dimensions == 2 else "volumes"
-    weights = f"those of `{base['bundle']}`" if base else f"{size:.1f} MB, {info.weights['licence']}"
-    cells = [kinds, weights, *("–" if value is None else f"{value:.2f}" for value in numbers),
+    own = f"{size:.1f} MB, {info.weights['licence']}"
+    if base:
+        borrowed = file is None or not file.resolve().is_relative_to(info.path.resolve())
+        own = f"those of `{base['bundle']}`" if borrowed else f"{own}, on top of `{base['bundle']}`"
+    only = [*info.block.get("extra", {}).get("measure", ())]
+    what += f", {only[1 + only.index('--modality')]} only" if "--modality" in only else ""
+    cells = [kinds, own, *("–" if value is None else f"{value:.2f}" for value in numbers),
              f"{blocks['clicks']['n']} real {what}"]
     return f"{ROW.format(name=info.name)} {' | '.join(cells)} |"
 
