@@ -62,3 +62,16 @@ def test_of_many_clicks_the_first_and_the_last_stay(count):
 def test_a_box_outside_the_window_ends_at_its_border():
     told = sam_prompt(WindowPrompts(2, box=(np.array([-40.0, 10.0]), np.array([30.0, 900.0]))), IMAGE)
     assert told.points[:2].tolist() == [[10.0, -0.5], [63.5, 30.0]]
+
+
+def test_tokens_of_a_volume_are_in_the_order_of_its_axes():
+    """Axis order (i, j, k), corners of the 3D box, and dense maps of half the resolution."""
+    image = np.zeros((32, 32, 32), np.float32)
+    box = (np.array([3.5, 9.5, 1.5]), np.array([11.5, 29.5, 7.5]))
+    told = sam_prompt(WindowPrompts(3, positive=np.array([[4.0, 20.0, 6.0]]), box=box), image)
+    assert told.points.shape == (16, 3) and told.dense.shape == (12, 16, 16, 16)
+    assert told.points[:3].tolist() == [[3.5, 9.5, 1.5], [11.5, 29.5, 7.5], [4.0, 20.0, 6.0]]
+    assert told.labels[:4].tolist() == [2, 3, 1, -1]
+    peak = np.unravel_index(told.dense[DENSE_CHANNELS.index("point+")].argmax(), (16, 16, 16))
+    assert peak == (2, 10, 3)
+    assert told.dense[DENSE_CHANNELS.index("box"), 3, 8, 2] == 1 and told.dense[DENSE_CHANNELS.index("box"), 2, 3, 8] == 0

@@ -49,13 +49,24 @@ def plan(info: BundleInfo) -> list[Block]:
                 Block("clicks beside peers", ("--protocol", "clicks", "--clicks", "10", "--limit", "24",
                                               "--baseline", PEERS)),
                 Block("robustness", ("--protocol", "box", "--limit", "16", "--robustness"))]
-    flat = info.name.replace("_3d", "_2d")
     return [Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
             Block("clicks", ("--protocol", "clicks", "--clicks", "5")),
-            Block("slice-wise 2D box+clicks", ("--protocol", "box+clicks", "--clicks", "5", "--slice-wise"), flat),
+            *_beside(info),
             Block("box+clicks beside peers", ("--protocol", "box+clicks", "--clicks", "5", "--limit", "6",
                                               "--baseline", PEERS)),
             Block("robustness", ("--protocol", "box", "--limit", "4", "--robustness"))]
+
+
+def _beside(info: BundleInfo) -> list[Block]:
+    """Other bundles on the same volumes: the 2D bundle of the same name slice by slice; beside ``sam_3d``, which has
+    none, the SAM-like 2D bundle and the early-fusion network that its weights began from."""
+    boxed, clicked = (("--protocol", kind, "--clicks", "5") for kind in ("box+clicks", "clicks"))
+    if info.family != "sam-3d":
+        return [Block("slice-wise 2D box+clicks", (*boxed, "--slice-wise"), info.name.replace("_3d", "_2d"))]
+    flat, fused = "sam_box_finetune", "interactive_refinement_3d"
+    return [Block(f"slice-wise {flat} box+clicks", (*boxed, "--slice-wise"), flat),
+            Block(f"slice-wise {flat} clicks", (*clicked, "--slice-wise"), flat),
+            Block(f"{fused} box+clicks", boxed, fused), Block(f"{fused} clicks", clicked, fused)]
 
 
 def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = None,

@@ -29,9 +29,10 @@ class SamPrompt:
     """Prompts of one object.
 
     Args:
-        points: ``[TOKENS, 2]`` float32 continuous pixel positions ``(column, row)`` (axis 1 first, as SAM has it).
+        points: ``[TOKENS, 2]`` float32 continuous pixel positions ``(column, row)`` (axis 1 first, as SAM has it); of
+            volumes ``[TOKENS, 3]``, ``(i, j, k)``.
         labels: ``[TOKENS]`` float32, see :data:`PADDING` and its neighbours.
-        dense: ``[12, S / 2, S / 2]`` float32, see :data:`DENSE_CHANNELS`.
+        dense: ``[12, *S / 2]`` float32, see :data:`DENSE_CHANNELS`.
         ambiguous: whether one click is all that is known, so that several answers are right.
     """
 
@@ -42,15 +43,16 @@ class SamPrompt:
 
 
 def sam_prompt(prompts: WindowPrompts, image: np.ndarray) -> SamPrompt:
-    """Tokens and dense maps of 2D prompts in a window ``[S, S]`` of intensities in [-1, 1]; S a multiple of 16."""
-    size = image.shape[0]
+    """Tokens and dense maps of prompts in a window ``[S, S]`` or ``[S, S, S]`` of intensities in [-1, 1]; S is a
+    multiple of 16."""
+    size, order = image.shape[0], slice(None, None, -1 if image.ndim == 2 else 1)
     points, labels = [], []
 
     def add(rows: np.ndarray | None, label: int, most: int) -> None:
         if rows is None or not len(rows) or most <= 0:
             return
         chosen = rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-        points.extend(np.asarray(chosen, dtype=np.float32)[:, ::-1])
+        points.extend(np.asarray(chosen, dtype=np.float32)[:, order])
         labels.extend([label] * len(chosen))
 
     if prompts.box is not None:
@@ -65,7 +67,7 @@ def sam_prompt(prompts: WindowPrompts, image: np.ndarray) -> SamPrompt:
     for row, label in clicks[:room // 2] + clicks[max(room // 2, len(clicks) - (room - room // 2)):]:
         add(np.asarray(row)[None], label, 1)
     count = len(points)
-    filled = np.zeros((TOKENS, 2), np.float32)
+    filled = np.zeros((TOKENS, image.ndim), np.float32)
     told = np.full(TOKENS, PADDING, np.float32)
     if count:
         filled[:count], told[:count] = np.stack(points), labels
@@ -80,11 +82,11 @@ def _halved(prompts: WindowPrompts) -> WindowPrompts:
 
     box = None if prompts.box is None else tuple((np.asarray(edge) + 0.5) / 2 - 0.5 for edge in prompts.box)
     dense = [None if array is None else _shrunk(array) for array in (prompts.lasso, prompts.previous)]
-    return WindowPrompts(2, move(prompts.positive), move(prompts.negative), box, move(prompts.scribble_positive),
-                         move(prompts.scribble_negative), *dense)
+    return WindowPrompts(prompts.dims, move(prompts.positive), move(prompts.negative), box,
+                         move(prompts.scribble_positive), move(prompts.scribble_negative), *dense)
 
 
 def _shrunk(array: np.ndarray) -> np.ndarray:
-    """Means over squares of 2 x 2 pixels, float32."""
-    height, width = array.shape
-    return array.reshape(height // 2, 2, width // 2, 2).mean((1, 3), dtype=np.float32)
+    """Means over squares of 2 x 2 pixels or cubes of 2 x 2 x 2, float32."""
+    paired = array.reshape([n for side in array.shape for n in (side // 2, 2)])
+    return paired.mean(tuple(range(1, 2 * array.ndim, 2)), dtype=np.float32)

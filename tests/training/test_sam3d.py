@@ -1,0 +1,102 @@
+"""Training of SAM-like networks for volumes: the loss and its edges, and an update that learns."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from promptzoo.networks.inflated import InflatedVolume
+from promptzoo.networks.sam3d import PromptableVolume
+from promptzoo.training.annotator import WindowAnnotator
+from promptzoo.training.sam import SamEvaluation
+from promptzoo.training.sam3d import VolumeLoss, VolumeUpdate, edge_difference, edges
+
+SMALL = {"channels": (8, 8, 8, 8, 8), "hidden": 16}
+
+
+def ball(size=32, radius=9.0, at=(16, 16, 16)):
+    """A mask ``[1, 1, *S]`` float."""
+    grid = np.indices((size,) * 3) - np.reshape(at, (3, 1, 1, 1))
+    return torch.tensor((grid ** 2).sum(0) <= radius ** 2, dtype=torch.float32)[None, None]
+
+
+def batch():
+    """Bright balls on noise."""
+    label = ball()
+    image = 1.2 * label - 0.6 + 0.1 * torch.from_numpy(np.random.default_rng(0).normal(size=label.shape)).float()
+    return {"image": image.repeat(2, 1, 1, 1, 1), "label": label.bool().repeat(2, 1, 1, 1, 1)}
+
+
+def engine(kind, loss=None, rate=1e-2):
+    """What ignite gives to an update, around a tiny network."""
+    torch.manual_seed(0)
+    network = kind(**SMALL)
+    return SimpleNamespace(network=network, loss_function=loss or VolumeLoss(), fire_event=lambda _: None,
+                           optimizer=torch.optim.AdamW(network.parameters(), rate),
+                           state=SimpleNamespace(device=torch.device("cpu"), iteration=1))
+
+
+def test_edges_are_where_the_neighbours_differ():
+    found = edges(ball())[0, 0]
+    assert not found[16, 16, 16] and not found[0].any() and found[16, 16, 25] > 0.5 > found[16, 16, 26] > 0
+
+
+def test_edge_difference_by_hand():
+    """No difference to itself; of an empty answer all the label's edges are missing, whatever the object's size."""
+    small, large = ball(radius=4.0), ball(radius=11.0)
+    for label in (small, large):
+        assert float(edge_difference(label, label)) == 0
+        assert float(edge_difference(torch.zeros_like(label), label)) == pytest.approx(1.0)
+
+
+def test_the_boundary_term_prefers_a_mask_with_the_right_rim():
+    """Of two masks with the same Dice, the one with holes inside has more wrong edges."""
+    label = ball(radius=10.0)
+    grid = torch.from_numpy(np.indices(label.shape[2:]).astype(np.int64))
+    inner = ball(radius=7.0)
+    pitted = label * (1 - inner * ((grid.sum(0) % 3) == 0).float())
+    count = int((label - pitted).sum())
+    order = torch.argsort(-((grid - 16) ** 2).sum(0).flatten().float() * label.flatten(), stable=True)[:count]
+    peeled = label.flatten().clone()
+    peeled[order] = 0
+    peeled = peeled.reshape(label.shape)
+    assert int(peeled.sum()) == int(pitted.sum())
+    assert float(edge_difference(peeled, label)) < float(edge_difference(pitted, label))
+    plain, bounded = VolumeLoss(iou_weight=0.0), VolumeLoss(iou_weight=0.0, boundary_weight=1.0)
+    logits, iou = 20 * pitted - 10, torch.zeros(1, 1)
+    gap = float(bounded(logits, iou, label) - plain(logits, iou, label))
+    assert gap == pytest.approx(float(edge_difference(torch.sigmoid(logits), label)), rel=1e-5) and gap > 0.05
+
+
+def test_the_boundary_term_has_a_gradient():
+    logits = torch.zeros(1, 1, 16, 16, 16, requires_grad=True)
+    edge_difference(torch.sigmoid(logits + 0.1 * torch.randn(logits.shape)), ball(16, 4.0, (8, 8, 8))).backward()
+    assert bool(logits.grad.abs().sum() > 0)
+
+
+def test_the_predicted_iou_is_trained_towards_the_true_one():
+    loss, label = VolumeLoss(), ball()
+    logits = 40 * label - 20
+    good, bad = (float(loss(logits, torch.full((1, 1), value), label)) for value in (1.0, 0.0))
+    assert bad - good == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [PromptableVolume, InflatedVolume])
+def test_an_update_learns_and_evaluation_sees_it(kind):
+    one = engine(kind)
+    frozen = {name: value.clone() for name, value in one.network.named_parameters() if not value.requires_grad}
+    update = VolumeUpdate(WindowAnnotator(first=(0.5, 0.5, 0, 0, 0)), rounds=(0.5, 0.5), amp=False)
+    losses = []
+    for n in range(14):
+        one.state.iteration = n + 1
+        losses.append(update(one, batch())["loss"])
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+    curve = SamEvaluation(clicks=1)(one, batch())["dice_per_round"]
+    assert curve.shape == (2, 2) and float(curve[:, 1].mean()) > 0.6
+    assert all(torch.equal(value, one.network.get_parameter(name)) for name, value in frozen.items())
+
+
+def test_the_same_iteration_draws_the_same_prompts():
+    update = VolumeUpdate(WindowAnnotator(), amp=False, seed=3)
+    first, second = (update(engine(PromptableVolume), batch()) for _ in range(2))
+    assert first["loss"] == second["loss"] and torch.equal(first["pred"], second["pred"])
