@@ -74,4 +74,5 @@ def test_tokens_of_a_volume_are_in_the_order_of_its_axes():
     assert told.labels[:4].tolist() == [2, 3, 1, -1]
     peak = np.unravel_index(told.dense[DENSE_CHANNELS.index("point+")].argmax(), (16, 16, 16))
     assert peak == (2, 10, 3)
-    assert told.dense[DENSE_CHANNELS.index("box"), 3, 8, 2] == 1 and told.dense[DENSE_CHANNELS.index("box"), 2, 3, 8] == 0
+    coverage = told.dense[DENSE_CHANNELS.index("box")]
+    assert coverage[3, 8, 2] == 1 and coverage[2, 3, 8] == 0

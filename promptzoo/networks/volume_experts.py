@@ -1,0 +1,79 @@
+"""Task decoders beside a frozen generalist, chosen by a gate, so that what was known is not forgotten.
+
+Wang et al., "SAM-Med3D-MoE: Towards a non-forgetting Segment Anything Model via mixture of experts for 3D medical image
+segmentation", MICCAI 2024: fine-tuned decoders stand beside the general one, a gating network reads image and prompt
+embeddings and gives each a confidence, and an expert answers only where its confidence passes a threshold; no parameter
+of the generalist is changed. Here the experts begin as copies of the generalist's decoder and learn with the gate.
+"""
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+from torch import nn
+
+from promptzoo.core.errors import BundleError, complain
+from promptzoo.networks.sam3d import MultiLevelDecoder, PromptableVolume
+
+_NEW = ("experts.", "gate.")
+
+
+class VolumeExperts(PromptableVolume):
+    """:class:`promptzoo.networks.sam3d.PromptableVolume` with task decoders; everything else is frozen.
+
+    Args:
+        channels, hidden, fine, layers, queries: see there.
+        experts: task decoders.
+        threshold: confidence from which an expert answers instead of the generalist, in (0, 1).
+
+    Raises:
+        BundleError: for no expert, or a threshold outside its range.
+    """
+
+    def __init__(self, channels: Sequence[int] = (24, 48, 80, 112, 144), hidden: int = 96, fine: int = 8,
+                 layers: int = 2, queries: int = 8, experts: int = 2, threshold: float = 0.5) -> None:
+        super().__init__(channels, hidden, fine, layers, queries)
+        if experts < 1 or not 0 < threshold < 1:
+            raise BundleError(complain("task decoders and their threshold", [experts, threshold],
+                                       "at least one, and a number between 0 and 1"))
+        self.threshold = threshold
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        self.experts = nn.ModuleList(MultiLevelDecoder(channels, hidden, fine) for _ in range(experts))
+        self.gate = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1 + experts))
+
+    def confidence(self, embedding: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        """Confidence ``[B, 1 + experts]`` in the generalist and in each expert, of sum 1.
+
+        Args:
+            embedding: of the image, ``[B, hidden, *S / 8]``.
+            token: the mask token after it met the prompts, ``[B, hidden]``.
+        """
+        return torch.softmax(self.gate(torch.cat([embedding.mean((2, 3, 4)), token], 1)), 1)
+
+    def decode(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :meth:`PromptableVolume.decode`: in training the mean of all decoders by confidence, else one of them."""
+        *encoded, points, labels, dense = inputs
+        features, embedding, fine = encoded[:-2], encoded[-2], encoded[-1]
+        tokens, attended = self.attend(embedding, points, labels)
+        joined = [*self.dense(features, dense), features[-1]]
+        answers = [decoder(joined, attended, tokens[:, 0], fine, dense)
+                   for decoder in (self.mask_decoder, *self.experts)]
+        weight = self.confidence(embedding, tokens[:, 0])
+        if not self.training:
+            best = weight[:, 1:].argmax(1)
+            sure = (weight[:, 1:].amax(1) >= self.threshold).to(best.dtype)
+            weight = nn.functional.one_hot(sure * (1 + best), weight.shape[1]).to(weight.dtype)
+        logits, value = (sum(weight[:, n, None, None, None, None].to(part.dtype) * part for n, part in enumerate(parts))
+                         for parts in zip(*answers))
+        return logits, self.predicted_iou(logits, value, attended, tokens[:, 1])
+
+    def inherited(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of the generalist, its decoder also for every expert."""
+        found = super().inherited(state)
+        if not any(name.startswith(_NEW) for name in found):
+            decoder = {name: value for name, value in found.items() if name.startswith("mask_decoder.")}
+            for n in range(len(self.experts)):
+                found.update((name.replace("mask_decoder.", f"experts.{n}.", 1), value)
+                             for name, value in decoder.items())
+        return found
