@@ -59,14 +59,17 @@ def plan(info: BundleInfo) -> list[Block]:
 
 def _beside(info: BundleInfo) -> list[Block]:
     """Other bundles on the same volumes: the 2D bundle of the same name slice by slice; beside ``sam_3d``, which has
-    none, the SAM-like 2D bundle and the early-fusion network that its weights began from."""
+    none, the SAM-like 2D bundle, the early-fusion network that its weights began from, and variants with weights."""
     boxed, clicked = (("--protocol", kind, "--clicks", "5") for kind in ("box+clicks", "clicks"))
     if info.family != "sam-3d":
         return [Block("slice-wise 2D box+clicks", (*boxed, "--slice-wise"), info.name.replace("_3d", "_2d"))]
     flat, fused = "sam_box_finetune", "interactive_refinement_3d"
     return [Block(f"slice-wise {flat} box+clicks", (*boxed, "--slice-wise"), flat),
             Block(f"slice-wise {flat} clicks", (*clicked, "--slice-wise"), flat),
-            Block(f"{fused} box+clicks", boxed, fused), Block(f"{fused} clicks", clicked, fused)]
+            Block(f"{fused} box+clicks", boxed, fused), Block(f"{fused} clicks", clicked, fused),
+            *(Block(f"{name} {kind}", (*asked, "--variant", name)) for name in info.variants()
+              if (info.path / "models" / f"{name}.safetensors").is_file()
+              for kind, asked in (("box+clicks", boxed), ("clicks", clicked)))]
 
 
 def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = None,
