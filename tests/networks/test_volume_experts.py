@@ -20,10 +20,10 @@ def pair(tmp_path):
 
 
 def prompts():
-    """A click in a window of 32 voxels."""
+    """A click in a window of 64 voxels."""
     points, labels = torch.full((1, 16, 3), 9.0), torch.full((1, 16), -1.0)
     labels[0, 0] = 1
-    return points, labels, torch.rand(1, 12, 16, 16, 16)
+    return points, labels, torch.rand(1, 12, 32, 32, 32)
 
 
 def prefer(network, which):
@@ -35,7 +35,7 @@ def prefer(network, which):
 
 def test_experts_begin_as_the_generalist(pair):
     general, network = pair
-    image, told = torch.randn(1, 1, 32, 32, 32), prompts()
+    image, told = torch.randn(1, 1, 64, 64, 64), prompts()
     with torch.inference_mode():
         wanted = general.decode(*general.image_encoder(image), *told)[0]
         for which in range(3):
@@ -46,7 +46,7 @@ def test_experts_begin_as_the_generalist(pair):
 def test_what_the_generalist_knew_is_kept_bit_for_bit(pair):
     """After training the experts answer otherwise; where the gate trusts the generalist, nothing has changed."""
     general, network = pair
-    image, told = torch.randn(1, 1, 32, 32, 32), prompts()
+    image, told = torch.randn(1, 1, 64, 64, 64), prompts()
     optimizer = torch.optim.SGD(network.parameters(), 1.0)
     network.train()
     network.decode(*network.image_encoder(image), *told)[0].square().mean().backward()
@@ -68,7 +68,7 @@ def test_an_expert_answers_only_from_the_threshold_on(pair):
     _, network = pair
     for parameter in network.experts[0].parameters():
         torch.nn.init.normal_(parameter)
-    image, told = torch.randn(1, 1, 32, 32, 32), prompts()
+    image, told = torch.randn(1, 1, 64, 64, 64), prompts()
     torch.nn.init.zeros_(network.gate[-1].weight)
     answers = []
     with torch.inference_mode():
