@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from promptzoo.core.errors import PromptError, complain
-from promptzoo.core.geometry import Grid
 from promptzoo.core.protocols import ObjectPrediction, Prediction
 from promptzoo.core.volume import Volume
 from promptzoo.inference.object_prompts import ObjectPrompts
+from promptzoo.inference.propagation import Propagation
 from promptzoo.inference.state import EncodedImage
+from promptzoo.inference.through import PROMPTED, ThroughSlices, digest, prompted_slices, slice_axis, spacing_of
 from promptzoo.inference.zoom import Look, Network, ZoomSegmenter, ZoomSettings
 from promptzoo.prompts.types import PromptSet
 
@@ -37,18 +38,21 @@ class InteractivePredictor:
         prompt_kinds: kinds taken.
         priors: names of the network's prior channels, in order; see :data:`PRIOR_PREFIX`.
         segmenter: segments one object on one array; None for a :class:`ZoomSegmenter` around ``network``.
+        propagation: how ``PromptSet.through_slices`` carries prompts of a 2D bundle through a volume.
     """
 
     def __init__(self, network: Network, dimensions: int, settings: ZoomSettings,
                  calibration: Mapping[str, Sequence[float]] | None = None, name: str = "interactive_refinement",
                  engine: str = "torch", prompt_kinds: frozenset[str] = INTERACTIVE_KINDS,
-                 priors: Sequence[str] = (), segmenter: ZoomSegmenter | None = None) -> None:
+                 priors: Sequence[str] = (), segmenter: ZoomSegmenter | None = None,
+                 propagation: Propagation = Propagation()) -> None:
         if dimensions not in (2, 3):
             raise PromptError(complain("predictor dimensions", dimensions, "2 or 3"))
         self.name, self.engine, self.dimensions = name, engine, dimensions
         self.prompt_kinds = frozenset(prompt_kinds)
         self.calibration, self.priors = calibration, tuple(priors)
         self.segmenter = segmenter or ZoomSegmenter(network, settings, len(self.priors))
+        self.through = ThroughSlices(self.segmenter, self._estimate, propagation)
 
     def encode(self, volume: Volume) -> EncodedImage:
         """Prepare an image for any number of :meth:`decode` calls."""
@@ -100,38 +104,48 @@ class InteractivePredictor:
                 context: tuple[np.ndarray | None, ...]) -> ObjectPrediction:
         object_id = prompts.objects[0].object_id
         own = ObjectPrompts.of(prompts, state.canonical).with_context(context)
+        whole = self.dimensions == 3 and not state.canonical.is_2d
+        if prompts.through_slices and not whole and not state.canonical.is_2d and not own.empty:
+            full, estimate, info = self.through(state, prompts, last, context)
+            return self._native(state, object_id, (0, 0, 0), full, estimate, info)
+        given = own
         if own.prior is None and last is not None:
             probability = state.move.array(last.full_probability())
             own = own.with_prior(probability if (probability >= 0.5).any() else None)
+            if "through_slices" not in last.info:
+                given = own
         if own.empty:
             return ObjectPrediction(object_id, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0,
                                     info={"reason": "no positive prompt"})
-        if self.dimensions == 3 and not state.canonical.is_2d:
+        if whole:
             look = self.segmenter(state.data, state.canonical.spacing_mm, own, state.hounsfield)
             offset, region = look.window.restore(look.probability, state.data.shape)
-            return self._native(state, object_id, offset, region, self._estimate(look.quality), [look])
-        return self._slices(state, object_id, own)
+            return self._native(state, object_id, offset, region, self._estimate(look.quality),
+                                {"windows": [list(look.history)]})
+        return self._slices(state, object_id, own, given)
 
-    def _slices(self, state: EncodedImage, object_id: int, own: ObjectPrompts) -> ObjectPrediction:
-        """Every slice that carries a prompt, each as a 2D image."""
+    def _slices(self, state: EncodedImage, object_id: int, own: ObjectPrompts, given: ObjectPrompts
+                ) -> ObjectPrediction:
+        """Every slice that carries something of ``given``, each as a 2D image, with all that ``own`` knows of it."""
         axis = slice_axis(state.canonical, own)
-        keep = [a for a in range(3) if a != axis]
-        spacing = [state.canonical.spacing_mm[a] for a in keep]
         full = np.zeros(state.data.shape, dtype=np.float32)
-        estimates, looks = [], []
-        for index in prompted_slices(own, axis, state.data.shape[axis]):
+        looks: dict[int, Look] = {}
+        for index in prompted_slices(given, axis, state.data.shape[axis]):
             part = own.on_slice(axis, index)
             if part.prior is not None and not (part.prior >= 0.5).any():
                 part = part.with_prior(None)
             if part.empty:
                 continue
-            look = self.segmenter(np.take(state.data, index, axis), spacing, part, state.hounsfield)
-            offset, region = look.window.restore(look.probability, [state.data.shape[a] for a in keep])
+            plane = np.take(state.data, index, axis)
+            look = looks[index] = self.segmenter(plane, spacing_of(state, axis), part, state.hounsfield)
+            offset, region = look.window.restore(look.probability, plane.shape)
             np.moveaxis(full, axis, 0)[index][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
-            estimates.append(look.quality)
-            looks.append(look)
-        estimate = self._estimate(float(np.mean(estimates))) if estimates else 0.0
-        return self._native(state, object_id, (0, 0, 0), full, estimate, looks)
+        qualities = [look.quality for look in looks.values()]
+        info = {"windows": [list(look.history) for look in looks.values()],
+                PROMPTED: {index: (digest(given.on_slice(axis, index), axis, index), look.quality)
+                           for index, look in looks.items()}}
+        estimate = self._estimate(float(np.mean(qualities))) if qualities else 0.0
+        return self._native(state, object_id, (0, 0, 0), full, estimate, info)
 
     def _estimate(self, raw: float) -> float:
         if self.calibration is None:
@@ -140,7 +154,7 @@ class InteractivePredictor:
 
     @staticmethod
     def _native(state: EncodedImage, object_id: int, offset: Sequence[int], region: np.ndarray, estimate: float,
-                looks: Sequence[Look]) -> ObjectPrediction:
+                info: Mapping[str, Any]) -> ObjectPrediction:
         """Bring a canonical region back to the image's own axis order."""
         full_low = np.asarray(offset)
         full_high = full_low + region.shape
@@ -148,41 +162,4 @@ class InteractivePredictor:
         low = [0, 0, 0]
         for axis, (source, flip) in enumerate(zip(state.move.order, state.move.flips)):
             low[source] = int(state.canonical.shape[axis] - full_high[axis] if flip else full_low[axis])
-        info = {"windows": [list(look.history) for look in looks]}
         return ObjectPrediction(object_id, state.source, tuple(low), np.ascontiguousarray(native), estimate, 0.5, info)
-
-
-def slice_axis(grid: Grid, prompts: ObjectPrompts) -> int:
-    """The axis across which a 2D bundle sees slices.
-
-    The axis of length 1 of a 2D image; else the axis along which a box is one voxel thick or a lasso or scribble is
-    flat; else the axis of clearly coarsest spacing (acquisition); else the last (axial in RAS+ order).
-    """
-    if grid.is_2d:
-        return int(np.argmin(grid.shape))
-    if prompts.box is not None:
-        thickness = prompts.box[1] - prompts.box[0]
-        if thickness.min() < 1.01 and (thickness > 1.01).sum() == 2:
-            return int(np.argmin(thickness))
-    drawn = [v for v, _ in prompts.lassos] + [s for s in (prompts.scribble_positive,) if len(s) > 2]
-    for points in drawn:
-        spread = np.ptp(points, axis=0)
-        if spread.min() <= 0.51 and (spread > 0.51).sum() == 2:
-            return int(np.argmin(spread))
-    spacing = np.asarray(grid.spacing_mm)
-    coarsest = int(np.argmax(spacing))
-    return coarsest if spacing[coarsest] > 1.2 * np.median(spacing) else 2
-
-
-def prompted_slices(prompts: ObjectPrompts, axis: int, count: int) -> list[int]:
-    """Indices along ``axis`` that carry any prompt or prior mask, in order."""
-    found: set[int] = set()
-    for points in (prompts.positive, prompts.negative, prompts.scribble_positive, prompts.scribble_negative,
-                   *(v for v, _ in prompts.lassos)):
-        found.update(np.round(points[:, axis]).astype(int).tolist())
-    if prompts.box is not None:
-        found.update(range(int(np.ceil(prompts.box[0][axis] - 1e-6)), int(np.floor(prompts.box[1][axis] + 1e-6)) + 1))
-    if prompts.prior is not None:
-        other = tuple(a for a in range(3) if a != axis)
-        found.update(np.flatnonzero((prompts.prior >= 0.5).any(other)).tolist())
-    return sorted(i for i in found if 0 <= i < count)

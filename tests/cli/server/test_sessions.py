@@ -119,7 +119,7 @@ def test_a_session_from_the_first_click_to_the_export(client):
     first = good(client.post(f"{place}/prompts", json=named))
     assert (first["sequence"], first["undo_depth"], first["numbers"], first["reason"]) == (1, 1, [1], "")
     assert first["objects"] == [{"object_id": 1, "name": "cyst", "color": [255, 176, 0], "prompts": 1, "voxels": 33,
-                                 "estimated_dice": 0.75}]
+                                 "estimated_dice": 0.75, "through_slices": None}]
     assert first["engine"] == "balls fp32" and first["seconds"]["total"] > 0 and first["bundle"] == "clicks_3d"
     labels = voxels(client, first["result"])
     assert labels.dtype == np.uint8 and labels.sum() == 33 and labels[3, 4, 5] == 1
@@ -341,7 +341,7 @@ def test_saving_is_left_to_the_server_and_written_into_the_log(served):
 def test_openapi_is_complete(client):
     document = client.get("/openapi.json").json()
     paths = {path: methods for path, methods in document["paths"].items() if path.startswith(PREFIX)}
-    assert len(paths) == 16 and all(op["description"] for methods in paths.values() for op in methods.values())
+    assert len(paths) == 17 and all(op["description"] for methods in paths.values() for op in methods.values())
     body = paths[PREFIX + "/{session_id}/prompts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["$ref"].endswith("NewPrompts") and "PromptBody" in document["components"]["schemas"]
     voxels_told = paths[PREFIX + "/{session_id}/labelmap"]["get"]["responses"]["200"]["content"]
