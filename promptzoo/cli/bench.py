@@ -57,7 +57,7 @@ def bench(
     datalist: str = typer.Argument(..., help="CSV with at least id, task, image, mask, label_value, modality; paths "
                                              "relative to it."),
     bundle: str = typer.Option(..., "--bundle", "-b", help="Name of a bundle, or the path of its folder."),
-    protocol: str = typer.Option("clicks", help="clicks, box, box+clicks or scribbles."),
+    protocol: str = typer.Option("clicks", help="clicks, box, box+clicks, scribbles or anchors."),
     clicks: Optional[int] = typer.Option(None, help="Number of clicks. Default: 10 for clicks, 5 after a box, 0 after "
                                                     "scribbles."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Write the results to this JSON file."),

@@ -9,16 +9,14 @@ shape interpolation are ours. Nothing here knows networks, files or axes: a slic
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping
 
 import numpy as np
 from scipy import ndimage
 
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.inference.object_prompts import ObjectPrompts
-from promptzoo.inference.zoom import bounds
-
-NO_POINTS = np.zeros((0, 2))
+from promptzoo.inference.slice_answers import SliceAnswer, between_shapes, prompts_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class Propagation:
         min_quality: stop where the network's estimate falls below this fraction of the anchor's.
         most_growth: stop where the area grows by more than this factor from one slice to the next.
         least_area: stop where the area falls below this fraction of the slice before.
-        same_tissue: stop where the mask looks more like the surroundings of the anchor's object than like the object.
+        tissue: stop where the mean intensity inside the mask is further from the anchor's than this many standard
+            deviations of the anchor's object, and further than half its contrast to the surroundings.
         kept_share: a slice with negative prompts alone ends the object unless this share of the carried mask remains.
         fade: the estimated Dice falls by this factor per slice from the nearest anchor.
 
@@ -45,64 +44,18 @@ class Propagation:
     points: bool = False
     mask: bool = False
     min_overlap: float = 0.4
-    min_quality: float = 0.6
-    most_growth: float = 2.5
+    min_quality: float = 0.8
+    most_growth: float = 2.0
     least_area: float = 0.1
-    same_tissue: bool = True
+    tissue: float = 2.0
     kept_share: float = 0.5
-    fade: float = 0.98
+    fade: float = 0.94
 
     def __post_init__(self) -> None:
         shares = [self.min_overlap, self.min_quality, self.least_area, self.kept_share, self.fade]
-        if self.margin < 0 or self.most_growth <= 1 or min(shares) < 0 or max(shares) > 1:
-            raise BundleError(complain("propagation settings", [self.margin, self.most_growth, *shares],
-                                       "margin at least 0, most_growth above 1, all others from 0 to 1"))
-
-
-@dataclass(frozen=True, eq=False)
-class SliceAnswer:
-    """The answer to one slice.
-
-    Args:
-        shape: of the slice.
-        offset: first pixel of the region; outside it the probability is 0.
-        region: probability float32.
-        quality: the network's estimate.
-        history: windows looked through.
-    """
-
-    shape: tuple[int, ...]
-    offset: tuple[int, ...]
-    region: np.ndarray
-    quality: float
-    history: tuple[str, ...] = ()
-
-    @classmethod
-    def full(cls, plane: np.ndarray, quality: float) -> "SliceAnswer":
-        """The answer with this probability; only the region around it is held."""
-        found = bounds(plane > 0)
-        if found is None:
-            return cls(plane.shape, (0, 0), np.zeros((1, 1), np.float32), quality)
-        low, high = (np.round(face + 0.5).astype(int) for face in found)
-        cut = tuple(slice(a, b) for a, b in zip(low, high))
-        return cls(plane.shape, tuple(int(a) for a in low), np.ascontiguousarray(plane[cut], dtype=np.float32), quality)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held."""
-        return int(self.region.nbytes)
-
-    @property
-    def plane(self) -> np.ndarray:
-        """Probability of the whole slice, float32."""
-        whole = np.zeros(self.shape, dtype=np.float32)
-        whole[tuple(slice(o, o + n) for o, n in zip(self.offset, self.region.shape))] = self.region
-        return whole
-
-    @property
-    def mask(self) -> np.ndarray:
-        """Boolean mask of the whole slice."""
-        return self.plane >= 0.5
+        if min(self.margin, self.tissue) < 0 or self.most_growth <= 1 or min(shares) < 0 or max(shares) > 1:
+            raise BundleError(complain("propagation settings", [self.margin, self.tissue, self.most_growth, *shares],
+                                       "margin and tissue at least 0, most_growth above 1, all others from 0 to 1"))
 
 
 Ask = Callable[[int, ObjectPrompts, float], SliceAnswer]
@@ -137,21 +90,24 @@ class Carried:
 
 @dataclass(frozen=True)
 class Appearance:
-    """Mean intensity of an object on its slice, and of a rim of three pixels around it."""
+    """Mean and standard deviation of the intensities of an object on its slice, and the mean of a rim of three pixels
+    around it."""
 
     inside: float
+    spread: float
     outside: float
 
     @classmethod
     def of(cls, image: np.ndarray, mask: np.ndarray) -> "Appearance":
         """Of a mask that is not empty."""
         rim = ndimage.binary_dilation(mask, iterations=3) & ~mask
-        return cls(float(image[mask].mean()), float(image[rim].mean()) if rim.any() else float("nan"))
+        inside = float(image[mask].mean())
+        return cls(inside, float(image[mask].std()), float(image[rim].mean()) if rim.any() else inside)
 
-    def other(self, image: np.ndarray, mask: np.ndarray) -> bool:
-        """Whether a mask on another slice looks more like the surroundings than like the object."""
-        value = float(image[mask].mean())
-        return bool(abs(value - self.outside) < abs(value - self.inside))
+    def other(self, image: np.ndarray, mask: np.ndarray, tissue: float) -> bool:
+        """Whether a mask on another slice holds something else, see :class:`Propagation`."""
+        far = abs(float(image[mask].mean()) - self.inside)
+        return far > max(tissue * self.spread, 0.5 * abs(self.outside - self.inside))
 
 
 def propagate(ask: Ask, image: np.ndarray, anchors: Mapping[int, SliceAnswer],
@@ -238,21 +194,22 @@ class _Run:
         first, last = known[below], known[above]
         for index in missing:
             share = (index - below) / (above - below)
-            plane = _between_shapes(first.mask, last.mask, share)
+            plane = between_shapes(first.mask, last.mask, share)
             self.found.answers[index] = SliceAnswer.full(plane, min(first.quality, last.quality))
             self.found.distance[index] = min(index - low, high - index)
             self.found.interpolated.append(index)
 
     def chain(self, anchor: SliceAnswer, key: int, step: int, end: int) -> tuple[dict[int, SliceAnswer], Stop | None]:
         """The answers from an anchor on, and what stopped it; None if it came up to slice ``end``."""
+        s = self.settings
         looks, last, answers = Appearance.of(self.image[key], anchor.mask), anchor, {}
         for index in range(key + step, end, step):
-            answer = self.ask(index, prompts_of(last, self.settings), looks.inside)
+            answer = self.ask(index, prompts_of(last, s.margin, s.points, s.mask), looks.inside)
             reason = self.why_stop(index, answer, last, anchor, looks)
             if not reason and index in self.corrections:
                 carried, told = answer, self.corrections[index]
                 answer = self.ask(index, told.with_prior(carried.plane), looks.inside)
-                if answer.mask.sum() < self.settings.kept_share * carried.mask.sum() or not answer.mask.any():
+                if answer.mask.sum() < s.kept_share * carried.mask.sum() or not answer.mask.any():
                     reason = "negative prompts"
             if reason:
                 return answers, Stop(key, index, reason)
@@ -275,36 +232,9 @@ class _Run:
         overlap = 2 * int((mask & before).sum()) / (area + former)
         if overlap < s.min_overlap:
             return f"overlap {overlap:.2f} with the slice before"
-        if s.same_tissue and looks.other(self.image[index], mask):
-            return "looks like the surroundings"
+        if looks.other(self.image[index], mask, s.tissue):
+            return "another intensity"
         return ""
-
-
-def prompts_of(answer: SliceAnswer, settings: Propagation) -> ObjectPrompts:
-    """What the mask of a slice tells of the next one."""
-    mask = answer.mask
-    found = bounds(mask)
-    if found is None:
-        raise BundleError(complain("mask to carry", "an empty one", "a mask with at least one pixel"))
-    grow = settings.margin * (found[1] - found[0])
-    faces = np.maximum(found[0] - grow, -0.5), np.minimum(found[1] + grow, np.asarray(mask.shape) - 0.5)
-    points = inner_point(mask)[None] if settings.points else NO_POINTS
-    return ObjectPrompts(points, NO_POINTS, faces, NO_POINTS, NO_POINTS, prior=answer.plane if settings.mask else None)
-
-
-def inner_point(mask: np.ndarray) -> np.ndarray:
-    """The pixel deepest inside a mask, ``[2]`` float."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return np.asarray(np.unravel_index(int(np.argmax(depth)), mask.shape), dtype=float)
-
-
-def _between_shapes(first: np.ndarray, last: np.ndarray, share: float) -> np.ndarray:
-    """Probability of the shape between two masks: signed distances are blended (Raya and Udupa, "Shape-based
-    interpolation of multidimensional objects", IEEE Trans. Med. Imaging 9, 1990)."""
-    signed = [ndimage.distance_transform_edt(m) - ndimage.distance_transform_edt(~m) for m in (first, last)]
-    level = (1 - share) * signed[0] + share * signed[1]
-    chance = 1 / (1 + np.exp(-np.clip(level, -30, 30)))
-    return np.where(chance < 0.01, 0.0, chance).astype(np.float32)
 
 
 def faded(carried: Carried, anchors: Mapping[int, SliceAnswer], estimate: Callable[[float], float],
@@ -326,14 +256,3 @@ def faded(carried: Carried, anchors: Mapping[int, SliceAnswer], estimate: Callab
         each[index] = estimate(answer.quality) * settings.fade ** carried.distance.get(index, 0)
     total = sum(areas.values())
     return (sum(each[n] * areas[n] for n in each) / total if total else 0.0), each
-
-
-def ranges(indices: Sequence[int]) -> list[list[int]]:
-    """Sorted indices as runs ``[first, last]``."""
-    runs: list[list[int]] = []
-    for index in sorted(indices):
-        if runs and index == runs[-1][1] + 1:
-            runs[-1][1] = index
-        else:
-            runs.append([index, index])
-    return runs

@@ -36,11 +36,14 @@ class Block:
 def plan(info: BundleInfo) -> list[Block]:
     """What is measured on a bundle of one dimension."""
     if info.dimensions == 2:
+        through = ("--protocol", "anchors", "--task", "seg3d", "--slices", "none", "--limit", "12")
+        rival = [Block("through slices: interactive_refinement_3d", through, "interactive_refinement_3d")]
         strokes = [Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble"))]
         return [Block("clicks", ("--protocol", "clicks", "--clicks", "10")),
                 Block("box", ("--protocol", "box", "--baseline", PEERS)),
                 Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
                 *(strokes if "scribble" in info.prompts else []),
+                Block("through slices", through), *(rival if info.name == "interactive_refinement_2d" else []),
                 Block("clicks beside peers", ("--protocol", "clicks", "--clicks", "10", "--limit", "24",
                                               "--baseline", PEERS)),
                 Block("robustness", ("--protocol", "box", "--limit", "16", "--robustness"))]
