@@ -346,3 +346,20 @@ def test_openapi_is_complete(client):
     assert body["$ref"].endswith("NewPrompts") and "PromptBody" in document["components"]["schemas"]
     voxels_told = paths[PREFIX + "/{session_id}/labelmap"]["get"]["responses"]["200"]["content"]
     assert set(voxels_told) == {"application/gzip", "application/octet-stream"}
+
+
+def test_through_slices_is_an_operation_of_the_session(served):
+    client = served()
+    place = begin(client)
+    answer = good(client.post(f"{place}/prompts", json={**click(3, 4, 5), "through_slices": True}))
+    assert client.store.open(answer["session"]).state().prompts.through_slices
+    assert good(client.get(place))["through_slices"] is True
+    off = good(client.put(f"{place}/through-slices", json={"on": False}))
+    assert off["undo_depth"] == 2 and good(client.get(place))["through_slices"] is False
+    good(client.post(f"{place}/undo"))
+    assert good(client.get(place))["through_slices"] is True
+    again = good(client.post(f"{place}/prompts", json=click(5, 4, 5)))
+    assert client.store.open(again["session"]).state().through_slices, "left out: as before"
+    assert client.put(f"{place}/through-slices", json={"on": "perhaps"}).status_code == 422
+    assert client.put(f"{place}/through-slices?expected_sequence=1", json={"on": True}).status_code == 409
+    assert good(client.get(f"{place}/replay"))["equal"] is True
