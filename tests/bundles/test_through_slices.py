@@ -6,8 +6,8 @@ from promptzoo.data.phantoms import inner_point, torso_ct
 from promptzoo.inference import load_predictor
 from promptzoo.prompts import Box, Point, PromptSet
 
-LEAST = {"interactive_refinement_2d": 0.80}
-"""Dice of the left kidney from one click on its largest slice; measured 0.916, and 0.925 from a box there."""
+LEAST = {"interactive_refinement_2d": 0.80, "sam_box_finetune": 0.74}
+"""Dice of the left kidney from one click on its largest slice; measured 0.916 and 0.841."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,8 @@ def test_one_click_on_the_largest_slice_gives_the_volume(asked, torso):
 
 
 def test_two_anchors_beat_one(asked, torso):
-    """On average over two organs; measured 0.816 from the largest slice alone, 0.848 from two slices."""
+    """On average over two organs; measured 0.816 (``sam_box_finetune`` 0.598) from the largest slice alone, 0.848 (0.804)
+    from two slices."""
     _, ask = asked
     one, two = [], []
     for organ in ("liver", "kidney left"):
@@ -59,5 +60,18 @@ def test_two_anchors_beat_one(asked, torso):
         occupied = np.flatnonzero(mask.any((0, 1)))
         best = int(mask.sum((0, 1)).argmax())
         one.append(dice(ask(box_on(mask, best))[1].mask, mask))
-        two.append(dice(ask(*(box_on(mask, int(occupied[len(occupied) * n // 4])) for n in (1, 3)))[1].mask, mask))
+        pair = [box_on(mask, int(occupied[len(occupied) * n // 4])) for n in (1, 3)]
+        two.append(dice(ask(*pair)[1].mask, mask))
     assert np.mean(two) >= np.mean(one) + 0.01, (one, two)
+
+
+def test_an_edit_on_another_slice_improves_its_neighbours(asked, torso):
+    """Six slices around the edit, without the edited one; measured 0.744 before and 0.849 after."""
+    _, ask = asked
+    mask, edited = torso[1]["liver"], 10
+    start = box_on(mask, int(mask.sum((0, 1)).argmax()))
+    first = ask(start)
+    second = ask(start, box_on(mask, edited), previous=first)
+    around = [n for n in range(edited - 3, edited + 4) if n != edited]
+    before, after = (np.mean([dice(found[1].mask[..., n], mask[..., n]) for n in around]) for found in (first, second))
+    assert after >= before + 0.04, (before, after)
