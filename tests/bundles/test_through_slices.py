@@ -51,8 +51,8 @@ def test_one_click_on_the_largest_slice_gives_the_volume(asked, torso):
 
 
 def test_two_anchors_beat_one(asked, torso):
-    """On average over two organs; measured 0.816 (``sam_box_finetune`` 0.598) from the largest slice alone, 0.848 (0.804)
-    from two slices."""
+    """On average over two organs; measured 0.816 (``sam_box_finetune`` 0.598) from the largest slice alone,
+    0.848 (0.804) from two slices."""
     _, ask = asked
     one, two = [], []
     for organ in ("liver", "kidney left"):
