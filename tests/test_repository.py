@@ -48,9 +48,12 @@ def test_everything_is_pinned_but_tensorrt(setup):
 
 
 def test_data_files_of_the_package_are_installed(setup):
+    """Patterns count from the folder of a package, and do not go below it."""
     patterns = [pattern.strip() for pattern in setup["options.package_data"]["*"].split(",")]
-    files = [f for f in (ROOT / "promptzoo").rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")]
-    assert files and [f.name for f in files if not any(f.match(pattern) for pattern in patterns)] == []
+    packages = [file.parent for file in (ROOT / "promptzoo").rglob("__init__.py")]
+    installed = {file for package in packages for pattern in patterns for file in package.glob(pattern)}
+    files = {f for f in (ROOT / "promptzoo").rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")}
+    assert files and sorted(f.name for f in files - installed) == []
 
 
 def test_scripts_are_programs_and_no_package():

@@ -21,6 +21,7 @@ from promptzoo.cli.common import (
     waiting,
     words,
 )
+from promptzoo.cli.public import load_named, public_info
 from promptzoo.core.bundles import BundleInfo, get_bundle
 from promptzoo.core.errors import BundleError, PromptZooError, complain
 
@@ -39,12 +40,14 @@ class Maker:
     precision: str
     variant: str | None
     slice_wise: bool
+    weights: str | None = None
 
     def __call__(self) -> Any:
-        """Load the bundle."""
+        """Load the bundle, or public weights."""
         from promptzoo.inference import load_predictor
 
-        predictor = load_predictor(self.bundle, self.engine, self.precision, self.variant)
+        predictor = (load_predictor(self.bundle, self.engine, self.precision, self.variant) if self.weights is None
+                     else load_named(self.weights, self.engine, self.precision))
         if not self.slice_wise:
             return predictor
         from promptzoo.evaluation.slicewise import SliceWise
@@ -56,8 +59,11 @@ def bench(
     ctx: typer.Context,
     datalist: str = typer.Argument(..., help="CSV with at least id, task, image, mask, label_value, modality; paths "
                                              "relative to it."),
-    bundle: str = typer.Option(..., "--bundle", "-b", help="Name of a bundle, or the path of its folder."),
-    protocol: str = typer.Option("clicks", help="clicks, box, box+clicks, scribbles or anchors."),
+    bundle: Optional[str] = typer.Option(None, "--bundle", "-b", help="Name of a bundle, or the path of its folder."),
+    weights: Optional[str] = typer.Option(None, help="Public weights in the place of a bundle, see: promptzoo weights "
+                                                     "list."),
+    protocol: str = typer.Option("clicks", help="clicks, box, box+clicks, scribbles, anchors or class (the column "
+                                                "label_name)."),
     clicks: Optional[int] = typer.Option(None, help="Number of clicks. Default: 10 for clicks, 5 after a box, 0 after "
                                                     "scribbles."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Write the results to this JSON file."),
@@ -92,7 +98,7 @@ def bench(
     from promptzoo.evaluation.bench import run_bench, write_results
     from promptzoo.evaluation.datalist import Datalist
 
-    info = _checked_bundle(bundle, variant, slice_wise)
+    info = _checked_bundle(bundle, weights, variant, slice_wise)
     reduce = _slices(info, slices, slice_wise)
     listed = Datalist.read(datalist, modalities=words(modality) or None, match=match, min_voxels=min_voxels,
                            tasks=words(task) or _tasks(info, slice_wise), slices=reduce,
@@ -101,7 +107,7 @@ def bench(
         raise PromptZooError(complain("max components, min voxels, seed", [max_components, min_voxels, seed],
                                       "0 or more"))
     name = info.name + (" (slice-wise)" if slice_wise else "")
-    maker = Maker(name, str(info.path), engine, precision, variant, slice_wise)
+    maker = Maker(name, str(info.path), engine, precision, variant, slice_wise, weights)
     predictor: Any = maker
     if jobs == 1 or robustness:
         with waiting(f"Loading {info.name}", as_json):
@@ -130,9 +136,11 @@ def bench(
         raise typer.Exit(UNEXPECTED)
 
 
-def _checked_bundle(bundle: str, variant: str | None, slice_wise: bool) -> BundleInfo:
-    """The bundle, found to be measurable before anything heavy starts."""
-    info = get_bundle(bundle)
+def _checked_bundle(bundle: str | None, weights: str | None, variant: str | None, slice_wise: bool) -> BundleInfo:
+    """The bundle or the public weights, found to be measurable before anything heavy starts."""
+    if bundle is None and weights is None:
+        raise PromptZooError(complain("what to measure", "nothing", "--bundle NAME or --weights NAME"))
+    info = get_bundle(str(bundle)) if weights is None else public_info(weights, bundle, variant)
     if variant is not None:
         info.variant(variant)
     if info.task != "segmentation":

@@ -8,6 +8,7 @@ option         form
 ``--scribble`` ``FILE[,+|-][,label]``
 ``--lasso``    ``FILE[,+|-][,label]`` or ``i,j,k;i,j,k;i,j,k[;+|-][;label]``
 ``--mask``     ``FILE[=value][,label]``
+``--class``    ``NAME``, which names the object too, or ``NAME,label``
 ``--prompts``  a prompt set as JSON
 =============  ========================================================================================
 
@@ -27,7 +28,7 @@ from promptzoo.cli.stroke_files import Stroke, coordinates, read_strokes
 from promptzoo.core.errors import NotFoundError, PromptError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
-from promptzoo.prompts.types import SPACES, Box, Lasso, MaskPrompt, Point, PromptSet, Scribble
+from promptzoo.prompts.types import SPACES, Box, ClassPrompt, Lasso, MaskPrompt, Point, PromptSet, Scribble
 
 
 def place(numbers: Sequence[float], grid: Grid, space: str, what: str) -> tuple[float, ...]:
@@ -81,6 +82,7 @@ class PromptOptions:
     masks: Sequence[str] = ()
     files: Sequence[Path] = ()
     space: str = "voxel"
+    classes: Sequence[str] = ()
 
     def build(self, volume: Volume) -> PromptSet:
         """The prompt set in world millimetres: files first, then the options.
@@ -103,9 +105,10 @@ class PromptOptions:
         parts = [p for prompts in loaded for p in prompts.to_world(grid).prompts]
         for make, label, values in typed:
             prompt = make(*values, names.id_of(label or "1"))
-            parts.append(prompt if isinstance(prompt, MaskPrompt) else prompt.moved(grid, "world"))
+            parts.append(prompt.moved(grid, "world") if hasattr(prompt, "space") else prompt)
         if not parts:
-            raise PromptError(complain("no prompt", "nothing", "--point, --box, --scribble, --lasso, --mask, --prompts",
+            raise PromptError(complain("no prompt", "nothing", "--point, --box, --scribble, --lasso, --mask, --class, "
+                                       "--prompts",
                                        "Say what to segment, for example with --point i,j,k"))
         listed = [o.object_id for prompts in loaded for o in prompts.objects]
         return PromptSet(tuple(parts), names.objects([*listed, *(p.object_id for p in parts)]),
@@ -128,6 +131,9 @@ class PromptOptions:
             found += self._strokes(Lasso, strokes, sign, label, grid)
         for text in self.masks:
             found.append(_mask(text, grid))
+        for text in self.classes:
+            name, _, label = (part.strip() for part in text.partition(","))
+            found.append((ClassPrompt, label or name, (name,)))
         return found
 
     def _point(self, position: tuple[float, ...], positive: bool, number: int) -> Point:

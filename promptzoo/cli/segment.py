@@ -14,6 +14,7 @@ from promptzoo import __version__
 from promptzoo.cli.choice import choose_bundle, weights_record
 from promptzoo.cli.common import JSON_OPTION, command_line, one_of, print_json, print_table, say, waiting
 from promptzoo.cli.prompt_options import PromptOptions
+from promptzoo.cli.public import is_public, load, public_info
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.errors import ImageError, PromptZooError, complain
 from promptzoo.core.protocols import OVERLAP_RULES, Prediction
@@ -35,6 +36,7 @@ def segment(
     lasso: Optional[List[str]] = typer.Option(None, help="FILE[,+|-][,label] or 'i,j,k;i,j,k;i,j,k[;+|-][;label]': an "
                                                          "outline on one slice."),
     mask: Optional[List[str]] = typer.Option(None, help="FILE[=value][,label]: a mask to start from."),
+    classes: Optional[List[str]] = typer.Option(None, "--class", help="NAME[,label]: a class that the bundle knows."),
     prompts: Optional[List[Path]] = typer.Option(None, help="Prompt set as JSON, as --save-prompts writes it."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Mask file: .nii.gz, .nrrd, .seg.nrrd, .dcm (DICOM "
                                                                  "SEG), .png. Default: IMAGE_mask in this folder."),
@@ -44,6 +46,8 @@ def segment(
     through_slices: bool = typer.Option(False, "--through-slices", help="A 2D bundle carries the prompts from slice to "
                                         "slice through the volume, instead of answering the prompted slices alone."),
     variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
+    weights: Optional[str] = typer.Option(None, help="Public weights in the place of a bundle, see: promptzoo weights "
+                                                     "list."),
     space: str = typer.Option("voxel", help="Of typed coordinates: voxel (indices of the image) or world (RAS mm)."),
     overlap: str = typer.Option("last", help="Whose a voxel is that two objects claim: last, first or probability."),
     save_prompts: Optional[Path] = typer.Option(None, help="Write the prompt set as JSON (world mm)."),
@@ -59,25 +63,29 @@ def segment(
     from promptzoo.data.io import read_image
 
     one_of(overlap, OVERLAP_RULES, "--overlap")
-    options = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space)
+    options = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space,
+                            classes or ())
     volume = read_image(image)
     given = options.build(volume)
     given = replace(given, through_slices=given.through_slices or through_slices)
-    info = choose_bundle(volume.grid, given.kinds) if bundle == "auto" else get_bundle(bundle)
+    if weights is not None:
+        info = public_info(weights, bundle, variant)
+    else:
+        info = choose_bundle(volume.grid, given.kinds) if bundle == "auto" else get_bundle(bundle)
     if variant is not None:
         info.variant(variant)
     given.check_on(volume.grid, info.prompts)
     files = _Files.of(image, out, png, save_prompts, reference, volume, options)
-    if info.dimensions == 2 and not volume.grid.is_2d and not given.through_slices:
-        say(f"{info.name} is a 2D bundle: only the slices that carry a prompt are segmented; --through-slices carries "
-            "them through the volume.")
+    if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"} and not given.through_slices:
+        kind = "2D" if is_public(info) else "a 2D bundle"
+        say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented; --through-slices carries them "
+            "through the volume.")
 
     from promptzoo.engines import choose_engine
-    from promptzoo.inference import load_predictor
 
     started, reason = time.perf_counter(), choose_engine(engine)[1]
     with waiting(f"Loading {info.name}", as_json):
-        predictor = load_predictor(str(info.path), engine, precision, variant)
+        predictor = load(info, engine, precision, variant)
     loaded = time.perf_counter()
     with waiting("Segmenting", as_json):
         state = predictor.encode(volume)

@@ -1,4 +1,4 @@
-"""Folders: the user cache, the user's data and the bundles."""
+"""Folders: the user cache, the user's data, public weights and the bundles."""
 from __future__ import annotations
 
 import os
@@ -27,6 +27,16 @@ def data_dir(*parts: str) -> Path:
     base = os.environ.get("PROMPTZOO_DATA")
     root = Path(base) if base else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "promptzoo"
     folder = root.joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def weights_dir() -> Path:
+    """The folder of public weights, created if need be: ``$PROMPTZOO_WEIGHTS``, else ``weights`` in the user cache."""
+    chosen = os.environ.get("PROMPTZOO_WEIGHTS")
+    if not chosen:
+        return cache_dir("weights")
+    folder = Path(chosen)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -30,10 +30,10 @@ from promptzoo.evaluation.datalist import Case, acquisition_axis
 from promptzoo.evaluation.metrics import Surface, bounding_box, dice, gated_nsd
 from promptzoo.prompts.simulators import boxes, scribbles
 from promptzoo.prompts.simulators.clicks import centre_of_largest_error
-from promptzoo.prompts.types import Box, Point, PromptSet, Scribble
+from promptzoo.prompts.types import Box, ClassPrompt, Point, PromptSet, Scribble
 
-PROTOCOLS = ("clicks", "box", "box+clicks", "scribbles", "anchors")
-DEFAULT_CLICKS = {"clicks": 10, "box": 0, "box+clicks": 5, "scribbles": 0, "anchors": 0}
+PROTOCOLS = ("clicks", "box", "box+clicks", "scribbles", "class", "anchors")
+DEFAULT_CLICKS = {"clicks": 10, "box": 0, "box+clicks": 5, "scribbles": 0, "class": 0, "anchors": 0}
 """Clicks per protocol when none are asked for; CVPR 2025 uses a box and five clicks."""
 BOX_STYLES = ("mid-slice", "tight")
 """How a box on a volume is made; on one slice it is always the exact tight box."""
@@ -191,8 +191,8 @@ def run_case(case: Case, predictor: Predictor, protocol: str = "clicks", clicks:
         predictor: anything that keeps :class:`promptzoo.core.protocols.Predictor`.
         protocol: ``clicks``: N clicks from nothing. ``box``: one box. ``box+clicks``: a box, then N clicks.
             ``scribbles``: the scribbles of a person if there are files ``<image>_scribble0.png`` … beside the image
-            (red positive, green negative), else simulated ones; then N clicks. ``anchors``: see
-            :mod:`promptzoo.evaluation.anchors`.
+            (red positive, green negative), else simulated ones; then N clicks. ``class``: the row's ``label_name`` as a
+            class prompt. ``anchors``: see :mod:`promptzoo.evaluation.anchors`.
         clicks: N; None takes :data:`DEFAULT_CLICKS`. ``box`` and ``anchors`` always have none.
         box_style: of a volume's box, see :data:`BOX_STYLES`.
         seed: of simulated scribbles.
@@ -232,6 +232,9 @@ def run_case(case: Case, predictor: Predictor, protocol: str = "clicks", clicks:
             for step, prompts in anchor_prompts(case.mask, case.grid).items():
                 trial.give_anew(step, *prompts)
                 _tell(on_step, trial)
+        elif protocol == "class":
+            trial.give("class", ClassPrompt(case.row.extra.get("label_name") or case.row.id))
+            _tell(on_step, trial)
         for number in range(1, count + 1):
             trial.click(f"click {number}")
             _tell(on_step, trial)

@@ -80,8 +80,19 @@ class InteractivePredictor:
         if self.priors:
             subjects = tuple(info for info in subjects if not info.name.startswith(PRIOR_PREFIX))
             context = self._context(state, world)
-        answers = [self._object(state, world.for_object(info.object_id), last.get(info.object_id), context)
-                   for info in subjects]
+        asked = [(info.object_id, *self._own(state, world.for_object(info.object_id), last.get(info.object_id),
+                                             context)) for info in subjects]
+        flat = self.dimensions == 2 or state.canonical.is_2d
+        answered: dict[int, ObjectPrediction] = {}
+        if world.through_slices and flat and not state.canonical.is_2d:
+            alone = {n: world.for_object(n) for n, *_ in asked}
+            answered = {n: self._carried(state, n, own, last.get(n), context) for n, own in alone.items()
+                        if not ObjectPrompts.of(own, state.canonical).empty}
+        left = [entry for entry in asked if not entry[1].empty and entry[0] not in answered]
+        answered |= (self._slices if flat else self._volumes)(state, left)
+        nothing = {"reason": "no positive prompt"}
+        answers = [answered[n] if n in answered else ObjectPrediction(
+            n, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0, info=nothing) for n, *_ in asked]
         return Prediction(state.source, tuple(answers), time.perf_counter() - started, self.engine)
 
     def _context(self, state: EncodedImage, prompts: PromptSet) -> tuple[np.ndarray | None, ...]:
@@ -100,51 +111,66 @@ class InteractivePredictor:
             layers[name] = layer if before is None else np.maximum(before, layer)
         return tuple(layers.values())
 
-    def _object(self, state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None,
-                context: tuple[np.ndarray | None, ...]) -> ObjectPrediction:
-        object_id = prompts.objects[0].object_id
-        own = ObjectPrompts.of(prompts, state.canonical).with_context(context)
-        whole = self.dimensions == 3 and not state.canonical.is_2d
-        if prompts.through_slices and not whole and not state.canonical.is_2d and not own.empty:
-            full, estimate, info = self.through(state, prompts, last, context)
-            return self._native(state, object_id, (0, 0, 0), full, estimate, info)
-        given = own
+    @staticmethod
+    def _own(state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None,
+             context: tuple[np.ndarray | None, ...]) -> tuple[ObjectPrompts, ObjectPrompts, ObjectPrompts]:
+        """The prompts of one object on the canonical grid, with its last mask if no other is given; what says which
+        slices are meant; and the prompts as they were given."""
+        own = given = raw = ObjectPrompts.of(prompts, state.canonical).with_context(context)
         if own.prior is None and last is not None:
             probability = state.move.array(last.full_probability())
             own = own.with_prior(probability if (probability >= 0.5).any() else None)
             if "through_slices" not in last.info:
                 given = own
-        if own.empty:
-            return ObjectPrediction(object_id, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0,
-                                    info={"reason": "no positive prompt"})
-        if whole:
+        return own, given, raw
+
+    def _carried(self, state: EncodedImage, object_id: int, prompts: PromptSet, last: ObjectPrediction | None,
+                 context: tuple[np.ndarray | None, ...]) -> ObjectPrediction:
+        """One object, its prompts carried through the slices of a volume."""
+        full, estimate, info = self.through(state, prompts, last, context)
+        return self._native(state, object_id, (0, 0, 0), full, estimate, info)
+
+    def _volumes(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts, ObjectPrompts, ObjectPrompts]]
+                 ) -> dict[int, ObjectPrediction]:
+        """Every object in the volume, one after the other."""
+        found = {}
+        for object_id, own, *_ in objects:
             look = self.segmenter(state.data, state.canonical.spacing_mm, own, state.hounsfield)
             offset, region = look.window.restore(look.probability, state.data.shape)
-            return self._native(state, object_id, offset, region, self._estimate(look.quality),
-                                {"windows": [list(look.history)]})
-        return self._slices(state, object_id, own, given)
+            found[object_id] = self._native(state, object_id, offset, region, self._estimate(look.quality),
+                                            {"windows": [list(look.history)]})
+        return found
 
-    def _slices(self, state: EncodedImage, object_id: int, own: ObjectPrompts, given: ObjectPrompts
-                ) -> ObjectPrediction:
-        """Every slice that carries something of ``given``, each as a 2D image, with all that ``own`` knows of it."""
-        axis = slice_axis(state.canonical, own)
+    def _slices(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts, ObjectPrompts, ObjectPrompts]]
+                ) -> dict[int, ObjectPrediction]:
+        """Every slice that carries a prompt as a 2D image; the objects on a slice share network passes."""
+        jobs: dict[tuple[int, int], list[tuple[int, ObjectPrompts]]] = {}
+        for object_id, own, given, _ in objects:
+            axis = slice_axis(state.canonical, own)
+            for index in prompted_slices(given, axis, state.data.shape[axis]):
+                part = own.on_slice(axis, index)
+                if part.prior is not None and not (part.prior >= 0.5).any():
+                    part = part.with_prior(None)
+                if not part.empty:
+                    jobs.setdefault((axis, index), []).append((object_id, part))
+        looks: dict[int, list[tuple[int, int, Look]]] = {object_id: [] for object_id, *_ in objects}
+        for (axis, index), parts in jobs.items():
+            answers = self.segmenter.many(np.take(state.data, index, axis), spacing_of(state, axis),
+                                          [p for _, p in parts], state.hounsfield)
+            for (object_id, _), look in zip(parts, answers):
+                looks[object_id].append((axis, index, look))
+        return {n: self._stacked(state, n, looks[n], raw) for n, _, _, raw in objects}
+
+    def _stacked(self, state: EncodedImage, object_id: int, seen: Sequence[tuple[int, int, Look]],
+                 raw: ObjectPrompts) -> ObjectPrediction:
+        """One object's slices ``(axis, index, look)``, all of one axis, as a volume."""
         full = np.zeros(state.data.shape, dtype=np.float32)
-        looks: dict[int, Look] = {}
-        for index in prompted_slices(given, axis, state.data.shape[axis]):
-            part = own.on_slice(axis, index)
-            if part.prior is not None and not (part.prior >= 0.5).any():
-                part = part.with_prior(None)
-            if part.empty:
-                continue
-            plane = np.take(state.data, index, axis)
-            look = looks[index] = self.segmenter(plane, spacing_of(state, axis), part, state.hounsfield)
-            offset, region = look.window.restore(look.probability, plane.shape)
+        for axis, index, look in seen:
+            offset, region = look.window.restore(look.probability, np.delete(state.data.shape, axis))
             np.moveaxis(full, axis, 0)[index][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
-        qualities = [look.quality for look in looks.values()]
-        info = {"windows": [list(look.history) for look in looks.values()],
-                PROMPTED: {index: (digest(given.on_slice(axis, index), axis, index), look.quality)
-                           for index, look in looks.items()}}
-        estimate = self._estimate(float(np.mean(qualities))) if qualities else 0.0
+        estimate = self._estimate(float(np.mean([look.quality for _, _, look in seen]))) if seen else 0.0
+        info = {"windows": [list(look.history) for _, _, look in seen], PROMPTED: {
+            index: (digest(raw.on_slice(axis, index), axis, index), look.quality) for axis, index, look in seen}}
         return self._native(state, object_id, (0, 0, 0), full, estimate, info)
 
     def _estimate(self, raw: float) -> float:

@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser
 from promptzoo.core.bundles import BundleInfo, get_bundle
 from promptzoo.core.errors import BundleError, NotFoundError, complain
 from promptzoo.core.protocols import Predictor
+from promptzoo.networks.deltas import fill
 
 
 def read_bundle_config(info: BundleInfo, variant: str | None = None) -> ConfigParser:
@@ -49,20 +50,18 @@ def load_network(info: BundleInfo, variant: str | None = None) -> tuple[Any, Con
 
 
 def load_weights(network: torch.nn.Module, path: Path, bundle: str) -> None:
-    """Load a state dictionary (``weights_only``, any float precision) into a network, strictly.
+    """Load weights or a delta (nothing in them is executed, any float precision) into a network, strictly.
 
     Raises:
-        BundleError: if the file is missing or does not fit the network.
+        BundleError: if the file, or the base of a delta, is missing or does not fit the network.
     """
     if not path.is_file():
         raise BundleError(complain(f"weights of bundle {bundle}", str(path), "an existing file",
                                    "Train it with configs/train.json or restore models/ from the repository"))
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state.get("model", state))
-    except (RuntimeError, AttributeError, OSError) as error:
-        raise BundleError(complain(f"weights of bundle {bundle} do not fit its network", str(error).splitlines()[0],
-                                   "weights of this network")) from error
+        fill(network, path)
+    except BundleError as error:
+        raise BundleError(f"bundle {bundle}: {error}") from error
 
 
 def filled(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:

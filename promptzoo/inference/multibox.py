@@ -8,7 +8,6 @@ candidates tried here and the stop rule are ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Sequence
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from promptzoo.core.seeding import generator
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import normalise
 from promptzoo.inference.sam import SamParts, SamSegmenter
-from promptzoo.inference.zoom import Look, ZoomSettings, as_chance, bounds, ct_window, in_window, keep_promises
+from promptzoo.inference.zoom import Course, Look, ZoomSettings, bounds, ct_window, in_window, keep_promises
 from promptzoo.prompts.encoders.tokens import sam_prompt
 
 
@@ -80,12 +79,10 @@ class MultiBoxSegmenter(SamSegmenter):
         super().__init__(parts, settings, limit_bytes)
         self.multibox = multibox
 
-    def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts,
-                 hounsfield: bool = False) -> Look:
-        """Segment; see :meth:`ZoomSegmenter.__call__`."""
+    def _course(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts, hounsfield: bool) -> Course:
         if hounsfield:
             image = ct_window(image, prompts)
-        look = super().__call__(image, spacing, prompts)
+        look = yield from super()._course(image, spacing, prompts, False)
         box = prompts.box
         if box is None:
             found = bounds(look.probability >= 0.5)
@@ -106,9 +103,10 @@ class MultiBoxSegmenter(SamSegmenter):
     def _mean(self, view: np.ndarray, look: Look, prompts: ObjectPrompts,
               box: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, float]:
         """Mean probability over the boxes around one, and how well their masks agree (mean pairwise Dice)."""
-        told = [sam_prompt(in_window(replace(prompts, box=one), look.window, None), view)
-                for one in self.multibox.around(box)]
-        chances = as_chance(self.ask([self.encoded(view)] * len(told), told)[0][:, 0])
+        asked = [replace(prompts, box=one) for one in self.multibox.around(box)]
+        told = [sam_prompt(in_window(one, look.window, None), view) for one in asked]
+        logits = self.ask([self.encoded(view)] * len(told), told)[0][:, 0]
+        chances = np.stack([self.promised(*pair, look.window) for pair in zip(logits, asked)])
         return keep_promises(chances.mean(0), prompts, look.window), agreement_of(chances >= 0.5)
 
 

@@ -8,10 +8,9 @@ from typing import Any, Callable, Sequence
 import numpy as np
 import torch
 
-from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.state import StateCache
-from promptzoo.inference.zoom import Look, ZoomSegmenter, ZoomSettings, as_chance, in_window, keep_promises
+from promptzoo.inference.zoom import Look, Request, ZoomSegmenter, ZoomSettings, in_window
 from promptzoo.prompts.encoders.tokens import SamPrompt, sam_prompt
 
 Arrays = Sequence[np.ndarray]
@@ -89,14 +88,16 @@ class SamSegmenter(ZoomSegmenter):
         half = snapped / 2 / spacing
         return super()._window(centre - half, centre + half, 1.0, spacing, shape)
 
-    def _look(self, image: np.ndarray, windows: Sequence[Window], prompts: ObjectPrompts,
-              last: Look | None) -> list[Look]:
-        views = [normalise(window.sample(image)) for window in windows]
-        told = [sam_prompt(in_window(prompts, window, last), view) for window, view in zip(windows, views)]
-        logits, ious = self.ask([self.encoded(view) for view in views], told)
-        history = () if last is None else last.history
-        return [Look(window, keep_promises(as_chance(logits[n, 0]), prompts, window), dice_of_iou(float(ious[n, 0])),
-                     history + (f"{window.step[0]:.2f}",)) for n, window in enumerate(windows)]
+    def _pass(self, jobs: Sequence[tuple[Request, Window]]) -> list[Look]:
+        views: dict[tuple[int, Window], np.ndarray] = {}
+        for request, window in jobs:
+            if (id(request.image), window) not in views:
+                views[id(request.image), window] = normalise(window.sample(request.image))
+        seen = [views[id(request.image), window] for request, window in jobs]
+        told = [sam_prompt(in_window(request.prompts, window, request.last), view)
+                for (request, window), view in zip(jobs, seen)]
+        logits, ious = self.ask([self.encoded(view) for view in seen], told)
+        return [self.look(*job, logits[n, 0], dice_of_iou(float(ious[n, 0]))) for n, job in enumerate(jobs)]
 
     def encoded(self, view: np.ndarray) -> EncodedWindow:
         """The encoding of a window ``[S, S]``, from memory if its content was seen before."""

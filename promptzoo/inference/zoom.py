@@ -6,18 +6,21 @@ arXiv 2503.08373) and of focus-cut approaches; the rules here are ours and are t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Sequence
+from typing import Callable, Generator, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
+from promptzoo.inference.shape_prior import box_logits
 from promptzoo.prompts.encoders import WindowPrompts, prompt_maps
 
 Network = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Fused windows ``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated Dice ``[B, 1]``."""
 
+BATCH = 8
+"""Most windows of one network pass."""
 
 CT_WINDOWS = ((-300.0, (-1200.0, 200.0)), (180.0, (-160.0, 240.0)), (np.inf, (-200.0, 1000.0)))
 """Upper bound of the prompted tissue and the window for it, in Hounsfield units: lung, soft tissue, bone."""
@@ -41,6 +44,7 @@ class ZoomSettings:
         max_stretch: largest ratio of window steps between two axes (thin stacks of slices).
         local_after: from this many corrections on, only those changes are applied to the session's mask that a new
             click or stroke asked for; the first corrections may turn everything over.
+        box_prior: strength of the shape that a box alone says, see :mod:`promptzoo.inference.shape_prior`; 0 for none.
         self_loops: further passes on the final window with the mask fed back (warm-start self loop of PE-MED).
     """
 
@@ -54,6 +58,7 @@ class ZoomSettings:
     max_passes: int = 3
     overhang: float = 1.3
     max_stretch: float = 4.0
+    box_prior: float = 0.0
     self_loops: int = 0
     local_after: int = 3
 
@@ -66,6 +71,27 @@ class Look:
     probability: np.ndarray
     quality: float
     history: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Windows of one object to be looked at.
+
+    Args:
+        image: ``[*N]`` intensities.
+        windows: where to look.
+        prompts: of the object.
+        last: the look before, whose mask is fed back.
+    """
+
+    image: np.ndarray
+    windows: tuple[Window, ...]
+    prompts: ObjectPrompts
+    last: Look | None = None
+
+
+Course = Generator[Request, list[Look], Look]
+"""The looks at one object: yields what to look at, is sent what was seen, returns the last look."""
 
 
 class ZoomSegmenter:
@@ -82,33 +108,52 @@ class ZoomSegmenter:
 
     def __call__(self, image: np.ndarray, spacing: Sequence[float], prompts: ObjectPrompts,
                  hounsfield: bool = False) -> Look:
-        """Segment.
+        """Segment one object; see :meth:`many`."""
+        return self.many(image, spacing, [prompts], hounsfield)[0]
+
+    def many(self, image: np.ndarray, spacing: Sequence[float], prompts: Sequence[ObjectPrompts],
+             hounsfield: bool = False) -> list[Look]:
+        """Segment several objects on one array; the windows that they ask for at the same time share network passes.
 
         Args:
             image: ``[*N]`` intensities, 2 or 3 axes.
             spacing: voxel size per axis, any unit.
-            prompts: prompts of one object; not empty.
+            prompts: prompts of each object; none empty.
             hounsfield: intensities are Hounsfield units: the CT window that fits the prompted tissue is looked through.
 
         Returns:
-            The final look.
+            The final look of each.
         """
-        spacing = np.asarray(spacing, dtype=float)
+        courses = [self._course(image, np.asarray(spacing, dtype=float), one, hounsfield) for one in prompts]
+        asked = {n: next(course) for n, course in enumerate(courses)}
+        found: dict[int, Look] = {}
+        while asked:
+            for (n, _), looks in zip(list(asked.items()), self._looks(list(asked.values()))):
+                try:
+                    asked[n] = courses[n].send(looks)
+                except StopIteration as end:
+                    found[n] = end.value
+                    del asked[n]
+        return [found[n] for n in range(len(courses))]
+
+    def _course(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts, hounsfield: bool) -> Course:
+        """All looks at one object."""
         if hounsfield:
             image = ct_window(image, prompts)
         extent = self._evidence(prompts, image.shape)
         if extent is None:
-            look = self._search(image, spacing, prompts)
+            look = yield from self._search(image, spacing, prompts)
         else:
             low, high, margin = extent
-            look = self._look(image, [self._window(low, high, margin, spacing, image.shape)], prompts, None)[0]
+            window = self._window(low, high, margin, spacing, image.shape)
+            look = (yield Request(image, (window,), prompts))[0]
         for _ in range(self.settings.max_passes - 1):
             closer = self._next_window(look, prompts, spacing, image.shape)
             if closer is None:
                 break
-            look = self._look(image, [closer], prompts, look)[0]
+            look = (yield Request(image, (closer,), prompts, look))[0]
         for _ in range(self.settings.self_loops):
-            look = self._look(image, [look.window], prompts, look)[0]
+            look = (yield Request(image, (look.window,), prompts, look))[0]
         corrections = len(prompts.positive) + len(prompts.negative) - 1 + (prompts.box is not None)
         return self._only_asked(look, prompts) if corrections >= self.settings.local_after else look
 
@@ -182,7 +227,7 @@ class ZoomSegmenter:
         centre = np.where(sides <= shape, inside, (np.asarray(shape) - 1) / 2)
         return Window.around(centre, sides, (self.settings.window,) * len(shape))
 
-    def _search(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts) -> Look:
+    def _search(self, image: np.ndarray, spacing: np.ndarray, prompts: ObjectPrompts) -> Course:
         """Clicks or strokes alone do not tell the size: try several, keep the answer that the others support most.
 
         Support is the mean overlap with the answers at all sizes plus the estimated Dice; the estimate alone is a poor
@@ -200,7 +245,7 @@ class ZoomSegmenter:
             window = self._window(middle - half, middle + half, 1.0, spacing, image.shape)
             if window not in windows:
                 windows.append(window)
-        looks = self._look(image, windows, prompts, None)
+        looks = yield Request(image, tuple(windows), prompts)
         support = [look.quality + np.mean([overlap(look, other) for other in looks]) for look in looks]
         return looks[int(np.argmax(support))]
 
@@ -221,17 +266,33 @@ class ZoomSegmenter:
             return wanted
         return None
 
-    def _look(self, image: np.ndarray, windows: Sequence[Window], prompts: ObjectPrompts,
-              last: Look | None) -> list[Look]:
+    def _looks(self, requests: Sequence[Request]) -> list[list[Look]]:
+        """The windows of all requests, in passes of at most :data:`BATCH` windows."""
+        jobs = [(request, window) for request in requests for window in request.windows]
+        seen = (look for n in range(0, len(jobs), BATCH) for look in self._pass(jobs[n:n + BATCH]))
+        return [[next(seen) for _ in request.windows] for request in requests]
+
+    def _pass(self, jobs: Sequence[tuple[Request, Window]]) -> list[Look]:
+        """One network pass."""
         fused = []
-        for window in windows:
-            view = normalise(window.sample(image))
-            parts = [view[None], prompt_maps(in_window(prompts, window, last), view)]
-            fused.append(np.concatenate(parts + [prompts.context_in(window, self.priors)] if self.priors else parts))
+        for request, window in jobs:
+            view = normalise(window.sample(request.image))
+            parts = [view[None], prompt_maps(in_window(request.prompts, window, request.last), view)]
+            fused.append(np.concatenate(
+                parts + [request.prompts.context_in(window, self.priors)] if self.priors else parts))
         logits, quality = self.network(np.stack(fused))
-        history = () if last is None else last.history
-        return [Look(window, keep_promises(as_chance(logits[n, 0]), prompts, window), float(quality[n, 0]),
-                     history + (f"{window.step[0]:.2f}",)) for n, window in enumerate(windows)]
+        return [self.look(*job, logits[n, 0], float(quality[n, 0])) for n, job in enumerate(jobs)]
+
+    def look(self, request: Request, window: Window, logits: np.ndarray, quality: float) -> Look:
+        """The answer to one window of a request: logits ``[*S]`` and estimated Dice of the network."""
+        history = () if request.last is None else request.last.history
+        return Look(window, self.promised(logits, request.prompts, window), quality,
+                    history + (f"{window.step[0]:.2f}",))
+
+    def promised(self, logits: np.ndarray, prompts: ObjectPrompts, window: Window) -> np.ndarray:
+        """Probability ``[*S]`` from a network's logits ``[*S]``: with what a box alone says, and clicks obeyed."""
+        prior = box_logits(prompts, window, self.settings.box_prior)
+        return keep_promises(as_chance(logits + prior), prompts, window)
 
 
 def in_window(prompts: ObjectPrompts, window: Window, last: Look | None) -> WindowPrompts:

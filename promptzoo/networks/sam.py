@@ -61,14 +61,18 @@ class PyramidEncoder(nn.Module):
             ``[B, fine, S/2, S/2]``.
         """
         features, value = [], self.stem(image)
-        for level in self.levels:
-            value = level(value)
+        for n, level in enumerate(self.levels):
+            value = self.adapt(n, level(value))
             features.append(value)
         top = F.interpolate(self.top(self.middle(features[4])), size=features[3].shape[2:], mode="nearest")
-        embedding = self.neck(top + self.side(features[3]))
+        embedding = self.adapt(len(self.levels), self.neck(top + self.side(features[3])))
         second = self.merge[0](features[2] + F.interpolate(self.down[0](embedding), size=features[2].shape[2:]))
         first = self.merge[1](features[1] + F.interpolate(self.down[1](second), size=features[1].shape[2:]))
         return embedding, self.s1(second), self.s0(first), self.fine(features[0])
+
+    def adapt(self, place: int, features: torch.Tensor) -> torch.Tensor:
+        """What a derived encoder makes of the features of level ``place``, or, beyond the last, of the embedding."""
+        return features
 
 
 class PromptableSam(nn.Module):
@@ -185,19 +189,25 @@ class PromptableSam(nn.Module):
                s0: torch.Tensor, s1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """All masks of the decoder and their predicted IoU; what ``Sam2MaskDecoder.forward`` does before it picks."""
         decoder = self.mask_decoder
-        batch = embedding.shape[0]
         own = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight], 0)
-        queries = torch.cat([own[None, None].expand(batch, -1, -1, -1), tokens], 2)
+        queries, value = self._attended(embedding, places, own, tokens, dense, s0, s1)
+        weights = torch.stack([decoder.output_hypernetworks_mlps[n](queries[:, 2 + n])
+                               for n in range(decoder.num_mask_tokens)], 1)
+        return torch.einsum("bnc,bchw->bnhw", weights, value), decoder.iou_prediction_head(queries[:, 1])
+
+    def _attended(self, embedding: torch.Tensor, places: torch.Tensor, own: torch.Tensor, tokens: torch.Tensor | None,
+                  dense: torch.Tensor, s0: torch.Tensor, s1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two-way transformer: the decoder's own tokens ``[N, hidden]``, then those of the prompts
+        ``[B, 1, T, hidden]``, to queries ``[B, N + T, hidden]``; features ``[B, hidden/8, S/4, S/4]``."""
+        decoder, batch = self.mask_decoder, embedding.shape[0]
+        queries = own[None, None].expand(batch, -1, -1, -1)
+        queries = queries if tokens is None else torch.cat([queries, tokens], 2)
         queries, keys = decoder.transformer(
             point_embeddings=queries, image_embeddings=embedding + dense,
             image_positional_embeddings=places.expand(batch, -1, -1, -1), attention_similarity=None)
         keys = keys.transpose(2, 3).reshape(embedding.shape)
         value = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(keys) + s1))
-        value = decoder.activation(decoder.upscale_conv2(value) + s0)
-        count = decoder.num_mask_tokens
-        weights = torch.stack([decoder.output_hypernetworks_mlps[n](queries[:, 0, 2 + n]) for n in range(count)], 1)
-        masks = torch.einsum("bnc,bchw->bnhw", weights, value)
-        return masks, decoder.iou_prediction_head(queries[:, 0, 1])
+        return queries[:, 0], decoder.activation(decoder.upscale_conv2(value) + s0)
 
 
 def sample_features(features: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,13 @@
 """Start a network from the weights of a relative: fewer dimensions, fewer input channels, fewer modules."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from promptzoo.core.errors import BundleError, complain
+from promptzoo.networks.deltas import SUFFIX, fill, read_file
 
 
 def adapted(name: str, source: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
@@ -35,7 +38,8 @@ def start_from(network: nn.Module, weights: str) -> nn.Module:
 
     Args:
         network: network to fill, changed in place.
-        weights: state dictionary file of a relative; an empty string leaves the network as it is.
+        weights: state dictionary file of a relative, or a delta of this very network; an empty string leaves the
+            network as it is.
 
     Returns:
         The network.
@@ -45,11 +49,13 @@ def start_from(network: nn.Module, weights: str) -> nn.Module:
     """
     if not weights:
         return network
-    try:
-        source = torch.load(weights, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    if not Path(weights).is_file():
         raise BundleError(complain("weights to start from", weights, "an existing file",
-                                   "Train that bundle first, or pass --initial_weights ''")) from error
+                                   "Train that bundle first, or pass --initial_weights ''"))
+    if Path(weights).suffix == SUFFIX:
+        fill(network, Path(weights))
+        return network
+    source = read_file(Path(weights))[0]
     if hasattr(network, "inherited"):
         source = network.inherited(source)
     state, taken = network.state_dict(), 0

@@ -10,6 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 
+from promptzoo.networks.deltas import save_delta
+
 
 class AveragedWeights:
     """Exponential moving average of the weights; the average is what a bundle ships.
@@ -68,6 +70,27 @@ class SaveSmall:
         fresh = self.path.with_suffix(".tmp")
         torch.save(state, fresh)
         fresh.replace(self.path)
+
+
+class SaveDelta:
+    """Write what a network does not share with its base after every epoch, in half precision, atomically.
+
+    Args:
+        network: what to save.
+        base: weights of the base, ``…/<bundle>/models/<file>``.
+        path: safetensors file to write; its folder is created.
+    """
+
+    def __init__(self, network: torch.nn.Module, base: str, path: str) -> None:
+        self.network, self.base, self.path = network, base, Path(path)
+
+    def attach(self, engine: Engine) -> None:
+        """Save at the end of each epoch."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the file now."""
+        save_delta(self.network, self.base, self.path)
 
 
 class CurveLog:

@@ -23,7 +23,7 @@ MOST_SHARE = 0.65
 
 
 @dataclass(eq=False)
-class _Picture:
+class Picture:
     """One image with its masks, in canonical order."""
 
     data: np.ndarray
@@ -50,19 +50,31 @@ class OpenRows:
     def __init__(self, spatial_dims: int, datalist: str, margins: tuple[float, float] = (1.2, 7.0)) -> None:
         self.dims, self.margins = spatial_dims, margins
         source = Datalist.read(datalist)
-        pictures: dict[str, _Picture] = {}
+        pictures: dict[str, Picture] = {}
         for row in usable_rows(source):
             case = source.load(row)
             if spatial_dims == 3 and min(case.grid.shape) < 8:
                 continue
             _add(pictures, str(row.image), case, spatial_dims)
-        self.pictures = [p for p in pictures.values() if p.masks]
+        self._take([p for p in pictures.values() if p.masks])
         if not self.pictures:
             raise PromptZooError(complain(f"rows to train on in {datalist}", 0,
                                           f"segmentation rows of {LICENCE_COLUMN} {LICENCE_CLASS}",
                                           "Leave the datalist out to train on procedural images alone"))
+
+    @classmethod
+    def of(cls, pictures: Sequence[Picture], spatial_dims: int, margins: tuple[float, float] = (1.2, 7.0)
+           ) -> "OpenRows":
+        """Windows of pictures that are in memory."""
+        found = cls.__new__(cls)
+        found.dims, found.margins = spatial_dims, margins
+        found._take(pictures)
+        return found
+
+    def _take(self, pictures: Sequence[Picture]) -> None:
+        self.pictures = list(pictures)
         weights = np.sqrt([len(p.masks) for p in self.pictures])
-        self.chances = weights / weights.sum()
+        self.chances = weights / max(weights.sum(), 1e-9)
 
     def sample(self, rng: np.random.Generator, size: int, n_targets: int = 4) -> list[Sample]:
         """``n_targets`` windows of one image: pairs of image float32 in [-1, 1] and mask bool, both ``[*size]``."""
@@ -76,7 +88,7 @@ class OpenRows:
                 break
         return found
 
-    def _window(self, picture: _Picture, rng: np.random.Generator, size: int) -> Sample | None:
+    def _window(self, picture: Picture, rng: np.random.Generator, size: int) -> Sample | None:
         mask = picture.masks[int(rng.integers(len(picture.masks)))]
         image, spacing = picture.data, picture.spacing
         if self.dims == 2:
@@ -119,7 +131,7 @@ def usable_rows(source: Datalist) -> list[Row]:
     return [row for row in source.rows if row.extra.get(LICENCE_COLUMN) == LICENCE_CLASS]
 
 
-def _add(pictures: dict[str, _Picture], name: str, case: Case, dims: int) -> None:
+def _add(pictures: dict[str, Picture], name: str, case: Case, dims: int) -> None:
     state = EncodedImage.of(case.volume)
     mask = np.ascontiguousarray(state.move.array(case.mask))
     data, spacing = state.data, np.asarray(state.canonical.spacing_mm)
@@ -131,11 +143,11 @@ def _add(pictures: dict[str, _Picture], name: str, case: Case, dims: int) -> Non
     if not mask.any():
         raise ImageError(complain(f"mask of {case.row.id}", "no voxel", "an object"))
     if name not in pictures:
-        pictures[name] = _Picture(data, spacing, state.hounsfield)
+        pictures[name] = Picture(data, spacing, state.hounsfield)
     pictures[name].masks.append(mask)
 
 
-def _slice(picture: _Picture, mask: np.ndarray, rng: np.random.Generator
+def _slice(picture: Picture, mask: np.ndarray, rng: np.random.Generator
            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if mask.ndim == 2:
         return picture.data, mask, picture.spacing

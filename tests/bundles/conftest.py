@@ -59,10 +59,12 @@ def _process_as_before(monkeypatch):
 
 @dataclass(frozen=True)
 class Phantom:
-    """An image with one bright ellipse, the mask of the ellipse, and prompts that mean it."""
+    """An image with one bright ellipse, the mask of the ellipse, and prompts that mean it; the first class of a bundle
+    stands for its class prompts."""
 
     volume: Volume
     mask: np.ndarray
+    class_name: str = "ellipse"
 
     def prompt(self, kind, object_id=1):
         """One prompt of ``kind``, or a failure that says what to add for a new kind."""
@@ -86,7 +88,7 @@ class Phantom:
         if kind == "text":
             return TextPrompt("the bright ellipse", object_id)
         if kind == "class":
-            return ClassPrompt("ellipse", object_id)
+            return ClassPrompt(self.class_name, object_id)
         return pytest.fail(f"the contract suite has no example of the prompt kind {kind}: add one in {__file__}")
 
     def prompts(self, *kinds):
@@ -94,7 +96,7 @@ class Phantom:
         return PromptSet(tuple(self.prompt(kind) for kind in kinds))
 
 
-def make_phantom(dimensions):
+def make_phantom(dimensions, class_name="ellipse"):
     """A :class:`Phantom` of 2 or 3 dimensions, with anisotropic voxels and noise from a fixed seed."""
     shape, spacing = SIZES[dimensions], SPACINGS_MM[dimensions]
     centre = np.array(shape) * (0.45, 0.55, 0.5)
@@ -104,13 +106,14 @@ def make_phantom(dimensions):
     noise = np.random.default_rng(7).normal(0, 8, shape)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = (-30.0, 12.0, 5.0)
-    return Phantom(Volume(100 + 80 * mask + noise, Grid(shape, affine)), mask)
+    return Phantom(Volume(100 + 80 * mask + noise, Grid(shape, affine)), mask, class_name)
 
 
 @pytest.fixture
 def phantom(bundle):
     """The phantom of the bundle's dimensions."""
-    return make_phantom(bundle.dimensions)
+    labels = bundle.label.get("labels", []) if "class" in bundle.prompts else []
+    return make_phantom(bundle.dimensions, *labels[:1])
 
 
 _predictors = {}

@@ -2,6 +2,8 @@
 import torch
 from monai.bundle import ConfigParser, verify_net_in_out
 
+from promptzoo.inference.loader import load_weights
+
 
 def _missing(workflow):
     workflow.initialize()
@@ -46,7 +48,7 @@ def test_weights_fit(bundle, tmp_path):
     """Shipped weights load strictly, and a saved copy gives the same tensors."""
     network = _network(bundle)
     if bundle.weights["kind"] == "shipped":
-        network.load_state_dict(torch.load(bundle.weights_path, map_location="cpu", weights_only=True), strict=True)
+        load_weights(network, bundle.weights_path, bundle.name)
     torch.save(network.state_dict(), tmp_path / "model.pt")
     again = _network(bundle)
     again.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True), strict=True)

@@ -224,3 +224,9 @@ def test_wrong_files_are_refused(solid, flat, tmp_path):
         PromptOptions(masks=[f"{tmp_path / 'small.png'}=x"]).build(flat)
     with pytest.raises(ImageError):
         PromptOptions(masks=[write("text.nii.gz", "no image")]).build(solid)
+
+
+def test_classes_name_their_objects(solid):
+    made = voxel(solid, classes=["liver", "kidney left, 7", "spleen, the other"])
+    assert [(p.name, p.object_id) for p in made.prompts] == [("liver", 1), ("kidney left", 7), ("spleen", 2)]
+    assert {o.object_id: o.name for o in made.objects} == {1: "liver", 7: "", 2: "the other"}

@@ -46,6 +46,8 @@ class Oracle:
                     mask |= truth & (index >= np.round(prompt.low)).all(-1) & (index < np.round(prompt.high)).all(-1)
                 elif prompt.kind == "mask":
                     mask |= prompt.mask
+                elif prompt.kind == "class":
+                    mask |= truth & (prompt.name == "disk")
                 else:
                     for place in np.atleast_2d(prompt.position if prompt.kind == "point" else prompt.points):
                         near = np.linalg.norm(index - place, axis=-1) <= self.reach

@@ -1,4 +1,6 @@
 """Protocols: where clicks and boxes go, how many steps there are, what they score."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -138,6 +140,14 @@ def test_simulated_scribbles(oracle, make_case):
     assert one.prompts == again.prompts and one.prompts != other.prompts
 
 
+def test_a_class_is_asked_for_by_the_name_of_the_label(oracle, make_case):
+    case, predictor = make_case(), oracle(kinds=frozenset({"class"}))
+    for name, dice in (("disk", 1.0), ("kidney left", 0.0)):
+        named = replace(case, row=replace(case.row, extra={"label_name": name}))
+        trial, = run_case(named, predictor, "class")
+        assert trial.steps == ["class"] and trial.dice == [dice]
+
+
 def test_refusals(oracle, make_case):
     case = make_case()
     with pytest.raises(PromptZooError, match="protocol"):
@@ -146,4 +156,4 @@ def test_refusals(oracle, make_case):
         run_case(case, oracle(), "clicks", 0)
     with pytest.raises(PromptZooError, match="without an object"):
         run_case(make_case(radii=(1e-3, 1e-3, 1e-3), center=(0.5, 0.5, 0.5)), oracle(), "clicks")
-    assert len(PROTOCOLS) == 4
+    assert len(PROTOCOLS) == 5

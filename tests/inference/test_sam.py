@@ -17,7 +17,7 @@ class Counting:
     """A network that marks the box's ellipse, and counts what it is asked."""
 
     def __init__(self):
-        self.encoded = self.decoded = 0
+        self.encoded = self.decoded = self.passes = 0
 
     def encode(self, images):
         """The windows themselves."""
@@ -26,7 +26,7 @@ class Counting:
 
     def decode(self, images, points, labels, dense):
         """Logits of the dense region; an IoU of 0.8."""
-        self.decoded += len(images)
+        self.decoded, self.passes = self.decoded + len(images), self.passes + 1
         shape = DENSE_CHANNELS.index("box_shape")
         logits = np.repeat(np.repeat(10 * dense[:, shape:shape + 1], 2, 2), 2, 3)
         return [logits, np.full((len(images), 1), 0.8, np.float32), logits, np.full((len(images), 1), 0.8)]
@@ -76,6 +76,19 @@ def test_prompts_near_each_other_share_an_encoding(network, predictor, volume):
     assert network.encoded == before, "a correction costs a decode"
     predictor.decode(state, PromptSet((box(60, 60, k=1),)))
     assert network.encoded > before, "another slice is another window"
+
+
+def test_objects_on_a_slice_share_passes_and_keep_their_answers(network, predictor, volume):
+    boxes = [box(10 + 12 * n, 8 * n, 20 + 5 * n, n + 1, n % 2) for n in range(9)]
+    state = predictor.encode(volume)
+    together = predictor.decode(state, PromptSet(tuple(boxes)))
+    shared, network.passes = network.passes, 0
+    for one in boxes:
+        alone = predictor.decode(state, PromptSet((one,))).objects[0]
+        answer = together[one.object_id]
+        assert np.array_equal(answer.mask, alone.mask) and answer.estimated_dice == alone.estimated_dice
+        assert answer.info == alone.info
+    assert shared <= network.passes / 2
 
 
 def test_memory_of_encodings_is_bounded(network, predictor):

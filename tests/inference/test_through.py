@@ -36,6 +36,10 @@ class Seeing:
         window = Window((0.0, 0.0), (1.0, 1.0), image.shape)
         return Look(window, inside.astype(np.float32), 0.8)
 
+    def many(self, image, spacing, objects, hounsfield=False):
+        """Several objects on one slice."""
+        return [self(image, spacing, one, hounsfield) for one in objects]
+
 
 def ball(spacing=(1.0, 1.0, 1.0)):
     """A bright ball in a dark volume, and its mask."""

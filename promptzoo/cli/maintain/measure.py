@@ -1,8 +1,9 @@
 """Measure a bundle and write its ``docs/results.json``: ``scripts/measure_bundle BUNDLE DATALIST``.
 
 Every block of the file is one ``promptzoo bench`` run and holds the command that repeats it. Rows that training may
-have seen (licence class ``open``) and the others are also reported apart. The tables of the bundle's ``docs/README.md``
-and of the repository's README follow.
+have seen (licence class ``open``) and the others are also reported apart. A bundle for some images only names further
+options of the bench as ``extra.measure`` of its metadata; a derived bundle is measured beside its base. The tables of
+the bundle's ``docs/README.md`` and of the repository's README follow.
 """
 from __future__ import annotations
 
@@ -35,12 +36,16 @@ class Block:
 
 def plan(info: BundleInfo) -> list[Block]:
     """What is measured on a bundle of one dimension."""
+    if "class" in info.prompts and "box" not in info.prompts:
+        return [Block("class", ("--protocol", "class", "--slices", "none"))]
     if info.dimensions == 2:
         through = ("--protocol", "anchors", "--task", "seg3d", "--slices", "none", "--limit", "12")
         rival = [Block("through slices: interactive_refinement_3d", through, "interactive_refinement_3d")]
+        base = info.weights.get("base", {}).get("bundle")
         strokes = [Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble"))]
         return [Block("clicks", ("--protocol", "clicks", "--clicks", "10")),
                 Block("box", ("--protocol", "box", "--baseline", PEERS)),
+                *[Block(f"{name} with {base}", ("--protocol", name), base) for name in ("box", "clicks") if base],
                 Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
                 *(strokes if "scribble" in info.prompts else []),
                 Block("through slices", through), *(rival if info.name == "interactive_refinement_2d" else []),
@@ -78,13 +83,14 @@ def measure(info: BundleInfo, datalist: str, jobs: int = 1, limit: int | None = 
     for block in plan(info):
         if only and block.name not in only:
             continue
-        options = list(block.options)
+        options = [*block.options, *info.block.get("extra", {}).get("measure", ())]
         if limit is not None and "--limit" not in options:
             options += ["--limit", str(limit)]
         if "--robustness" not in options:
             options += ["--jobs", str(jobs)]
         options += ["--by", LICENCE_COLUMN]
-        document[block.name] = _run(block.bundle or info.name, info.path.parent, datalist, options)
+        document[block.name] = {"bundle": block.bundle or info.name,
+                                **_run(block.bundle or info.name, info.path.parent, datalist, options)}
         place.parent.mkdir(exist_ok=True)
         place.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         print(f"{block.name}: Dice {document[block.name]['dice']}", flush=True)

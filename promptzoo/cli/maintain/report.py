@@ -24,7 +24,7 @@ def measured(info: BundleInfo) -> str:
         apart = f"{block['excluded']} apart: too small or of more than 3 components"
         steps = block["steps"]
         lines += ["", f"**{name}** ({block['n']} objects; {apart})", "", f"| | {' | '.join(steps)} |",
-                  "|---" * (len(steps) + 1) + "|", _line(f"**{info.name}**", block["dice"])]
+                  "|---" * (len(steps) + 1) + "|", _line(f"**{block.get('bundle', info.name)}**", block["dice"])]
         lines += [_line(f"{part} (n = {block[part]['n']})", block[part]["dice"]) for part in ("seen", "unseen")
                   if block.get(part, {}).get("n")]
         lines += [_line(peer, numbers["dice"]) for peer, numbers in block.get("peers", {}).items()]

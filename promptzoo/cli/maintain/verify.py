@@ -141,12 +141,29 @@ def check_weights(bundle: BundleInfo) -> list[str]:
     if file is None or not file.is_file():
         return [f"missing weights: {name}"]
     limit = min(WEIGHTS_BYTES_MAX, bundle.weights.get("bytes_max", WEIGHTS_BYTES_MAX))
-    if file.stat().st_size > limit:
-        return [f"{name}: {file.stat().st_size} bytes; allowed: {limit}"]
+    models, problems = bundle.path / "models", []
+    for one in dict.fromkeys([file, *sorted(f for s in ("*.pt", "*.safetensors") for f in models.glob(s))]):
+        shown = name if one == file else one.relative_to(bundle.path).as_posix()
+        problems += ([f"{shown}: {one.stat().st_size} bytes; allowed: {limit}"] if one.stat().st_size > limit
+                     else weight_file_problems(one, shown))
+    return problems
+
+
+def weight_file_problems(file: Path, name: str) -> list[str]:
+    """What is wrong with one file of weights; the base of a delta must be there too."""
     import torch  # only this check needs it
 
+    from promptzoo.networks.deltas import SUFFIX, base_of, read_file
+
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        if file.suffix == SUFFIX:
+            state, told = read_file(file)
+            if "base" in told:
+                base_of(file, told)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except PromptZooError as error:
+        return [f"{name}: {error}"]
     except Exception as error:  # whatever the file makes the loader say is what is wrong with it
         return [f"{name}: does not load with weights_only=True: {error}"]
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
