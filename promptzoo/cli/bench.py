@@ -62,7 +62,8 @@ def bench(
     bundle: Optional[str] = typer.Option(None, "--bundle", "-b", help="Name of a bundle, or the path of its folder."),
     weights: Optional[str] = typer.Option(None, help="Public weights in the place of a bundle, see: promptzoo weights "
                                                      "list."),
-    protocol: str = typer.Option("clicks", help="clicks, box, box+clicks, scribbles or class (the column label_name)."),
+    protocol: str = typer.Option("clicks", help="clicks, box, box+clicks, scribbles, anchors or class (the column "
+                                                "label_name)."),
     clicks: Optional[int] = typer.Option(None, help="Number of clicks. Default: 10 for clicks, 5 after a box, 0 after "
                                                     "scribbles."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Write the results to this JSON file."),

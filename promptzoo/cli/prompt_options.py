@@ -111,7 +111,8 @@ class PromptOptions:
                                        "--prompts",
                                        "Say what to segment, for example with --point i,j,k"))
         listed = [o.object_id for prompts in loaded for o in prompts.objects]
-        return PromptSet(tuple(parts), names.objects([*listed, *(p.object_id for p in parts)]))
+        return PromptSet(tuple(parts), names.objects([*listed, *(p.object_id for p in parts)]),
+                         any(prompts.through_slices for prompts in loaded))
 
     def _typed(self, grid: Grid) -> list[tuple[Any, str, tuple]]:
         """``(constructor, label, arguments before the object id)`` of each typed prompt, option by option."""

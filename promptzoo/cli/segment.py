@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, List, Optional
@@ -43,6 +43,8 @@ def segment(
     png: Optional[Path] = typer.Option(None, help="Write a picture of image, prompts and mask."),
     engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
     precision: str = typer.Option("auto", help="auto, fp32, bf16, fp16 or int8."),
+    through_slices: bool = typer.Option(False, "--through-slices", help="A 2D bundle carries the prompts from slice to "
+                                        "slice through the volume, instead of answering the prompted slices alone."),
     variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
     weights: Optional[str] = typer.Option(None, help="Public weights in the place of a bundle, see: promptzoo weights "
                                                      "list."),
@@ -65,6 +67,7 @@ def segment(
                             classes or ())
     volume = read_image(image)
     given = options.build(volume)
+    given = replace(given, through_slices=given.through_slices or through_slices)
     if weights is not None:
         info = public_info(weights, bundle, variant)
     else:
@@ -73,9 +76,10 @@ def segment(
         info.variant(variant)
     given.check_on(volume.grid, info.prompts)
     files = _Files.of(image, out, png, save_prompts, reference, volume, options)
-    if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"}:
+    if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"} and not given.through_slices:
         kind = "2D" if is_public(info) else "a 2D bundle"
-        say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented.")
+        say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented; --through-slices carries them "
+            "through the volume.")
 
     from promptzoo.engines import choose_engine
 
@@ -174,6 +178,7 @@ def _object_records(prompts: PromptSet, prediction: Prediction, labels: np.ndarr
             "volume_ml": None if volume.grid.is_2d else round(voxels * voxel_mm3 / 1000, 4),
             "estimated_dice": None if estimate is None else round(float(estimate), 4),
             "prompts": len(prompts.for_object(info.object_id)),
+            **({"through_slices": answer.info["through_slices"]} if "through_slices" in answer.info else {}),
             **({"note": answer.info.get("reason", "empty mask")} if not voxels else {})})
     return records
 

@@ -68,20 +68,23 @@ class ClientSession:
     def prompts(self) -> PromptSet:
         """The prompts in force, in world space, as of the last :meth:`refresh`."""
         return PromptSet.from_json({"schema_version": 1, "objects": self._view["objects"],
-                                    "prompts": [entry["prompt"] for entry in self._view["prompts"]]})
+                                    "prompts": [entry["prompt"] for entry in self._view["prompts"]],
+                                    "through_slices": self._view.get("through_slices", False)})
 
     def refresh(self) -> "ClientSession":
         """Read the session anew."""
         self._view = self._transport.send("GET", f"{PATH}/{self.id}").json()
         return self
 
-    def add(self, *prompts: Any, objects: Iterable[ObjectInfo] = (), grid: str = "image") -> Answer:
+    def add(self, *prompts: Any, objects: Iterable[ObjectInfo] = (), grid: str = "image",
+            through_slices: bool | None = None) -> Answer:
         """Add prompts; one :meth:`undo` takes them back together.
 
         Args:
             prompts: prompts of :mod:`promptzoo.prompts.types`.
             objects: names and colours of the objects spoken of.
             grid: whose voxels prompts in voxel space are: of the ``image`` file, or of the DICOM ``series``.
+            through_slices: whether a 2D bundle carries prompts through the volume from here on; None as before.
 
         Raises:
             ServerError: if a prompt does not fit the image or the bundle (422), or the session went on (409).
@@ -89,6 +92,8 @@ class ClientSession:
         document = PromptSet(tuple(prompts), tuple(objects)).to_json()
         body = {"schema_version": document["schema_version"], "prompts": document["prompts"],
                 "objects": document.get("objects", []) if tuple(objects) else []}
+        if through_slices is not None:
+            body["through_slices"] = bool(through_slices)
         return self._change("POST", "prompts", body, grid=grid)
 
     def remove(self, number: int) -> Answer:
@@ -106,6 +111,10 @@ class ClientSession:
     def overlap(self, rule: str) -> Answer:
         """Who owns a voxel claimed twice: ``last``, ``first`` or ``probability``."""
         return self._change("PUT", "overlap", {"rule": rule})
+
+    def through_slices(self, on: bool = True) -> Answer:
+        """Whether a 2D bundle carries prompts through the volume, or answers the prompted slices alone."""
+        return self._change("PUT", "through-slices", {"on": bool(on)})
 
     def labelmap(self, grid: str = "image") -> tuple[np.ndarray, np.ndarray]:
         """The label map.

@@ -167,7 +167,7 @@ def run_bench(datalist: Datalist | str | Path, predictor: PredictorOrFactory, pr
     listed = datalist if isinstance(datalist, Datalist) else Datalist.read(datalist)
     if jobs < 1 or (limit is not None and limit < 1):
         raise PromptZooError(complain("jobs and limit", [jobs, limit], "1 or more"))
-    count = DEFAULT_CLICKS.get(protocol, 0) if clicks is None or protocol == "box" else int(clicks)
+    count = DEFAULT_CLICKS.get(protocol, 0) if clicks is None or protocol in ("box", "anchors") else int(clicks)
     plan = BenchPlan(protocol, count, tuple(dict.fromkeys(baselines)), box_style, seed)
     columns = sorted({name for row in listed.rows for name in row.extra})
     if by is not None and by not in columns:

@@ -25,14 +25,15 @@ from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.core.protocols import ObjectPrediction, Prediction, Predictor
 from promptzoo.core.seeding import generator
 from promptzoo.data.io import read_image
+from promptzoo.evaluation.anchors import anchor_prompts
 from promptzoo.evaluation.datalist import Case, acquisition_axis
 from promptzoo.evaluation.metrics import Surface, bounding_box, dice, gated_nsd
 from promptzoo.prompts.simulators import boxes, scribbles
 from promptzoo.prompts.simulators.clicks import centre_of_largest_error
 from promptzoo.prompts.types import Box, ClassPrompt, Point, PromptSet, Scribble
 
-PROTOCOLS = ("clicks", "box", "box+clicks", "scribbles", "class")
-DEFAULT_CLICKS = {"clicks": 10, "box": 0, "box+clicks": 5, "scribbles": 0, "class": 0}
+PROTOCOLS = ("clicks", "box", "box+clicks", "scribbles", "class", "anchors")
+DEFAULT_CLICKS = {"clicks": 10, "box": 0, "box+clicks": 5, "scribbles": 0, "class": 0, "anchors": 0}
 """Clicks per protocol when none are asked for; CVPR 2025 uses a box and five clicks."""
 BOX_STYLES = ("mid-slice", "tight")
 """How a box on a volume is made; on one slice it is always the exact tight box."""
@@ -139,6 +140,11 @@ class Trial:
         self._score(step, answer.mask, seconds, answer.estimated_dice)
         return answer
 
+    def give_anew(self, step: str, *prompts: Any) -> ObjectPrediction:
+        """Forget what was given, then :meth:`give`, carried through the slices of a volume."""
+        self.prompts, self.prediction = PromptSet(through_slices=True), None
+        return self.give(step, *prompts)
+
     def pass_over(self, step: str) -> None:
         """A step without a prompt: the present mask is scored again, at no time."""
         last = self.estimated_dice[-1] if self.estimated_dice else None
@@ -186,8 +192,8 @@ def run_case(case: Case, predictor: Predictor, protocol: str = "clicks", clicks:
         protocol: ``clicks``: N clicks from nothing. ``box``: one box. ``box+clicks``: a box, then N clicks.
             ``scribbles``: the scribbles of a person if there are files ``<image>_scribble0.png`` … beside the image
             (red positive, green negative), else simulated ones; then N clicks. ``class``: the row's ``label_name`` as a
-            class prompt.
-        clicks: N; None takes :data:`DEFAULT_CLICKS`. ``box`` always has none.
+            class prompt. ``anchors``: see :mod:`promptzoo.evaluation.anchors`.
+        clicks: N; None takes :data:`DEFAULT_CLICKS`. ``box`` and ``anchors`` always have none.
         box_style: of a volume's box, see :data:`BOX_STYLES`.
         seed: of simulated scribbles.
         on_step: called with the trial after each step.
@@ -201,7 +207,7 @@ def run_case(case: Case, predictor: Predictor, protocol: str = "clicks", clicks:
     """
     if protocol not in PROTOCOLS:
         raise PromptZooError(complain("protocol", protocol, ", ".join(PROTOCOLS)))
-    count = DEFAULT_CLICKS[protocol] if clicks is None or protocol == "box" else int(clicks)
+    count = DEFAULT_CLICKS[protocol] if clicks is None or protocol in ("box", "anchors") else int(clicks)
     if count < 0 or (protocol == "clicks" and count < 1):
         raise PromptZooError(complain("number of clicks", clicks, "1 or more"))
     if not case.mask.any():
@@ -222,6 +228,10 @@ def run_case(case: Case, predictor: Predictor, protocol: str = "clicks", clicks:
         elif protocol == "scribbles":
             trial.give("scribbles", *first)
             _tell(on_step, trial)
+        elif protocol == "anchors":
+            for step, prompts in anchor_prompts(case.mask, case.grid).items():
+                trial.give_anew(step, *prompts)
+                _tell(on_step, trial)
         elif protocol == "class":
             trial.give("class", ClassPrompt(case.row.extra.get("label_name") or case.row.id))
             _tell(on_step, trial)

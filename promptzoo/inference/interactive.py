@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from promptzoo.core.errors import PromptError, complain
-from promptzoo.core.geometry import Grid
 from promptzoo.core.protocols import ObjectPrediction, Prediction
 from promptzoo.core.volume import Volume
 from promptzoo.inference.object_prompts import ObjectPrompts
+from promptzoo.inference.propagation import Propagation
 from promptzoo.inference.state import EncodedImage
+from promptzoo.inference.through import PROMPTED, ThroughSlices, digest, prompted_slices, slice_axis, spacing_of
 from promptzoo.inference.zoom import Look, Network, ZoomSegmenter, ZoomSettings
 from promptzoo.prompts.types import PromptSet
 
@@ -37,18 +38,21 @@ class InteractivePredictor:
         prompt_kinds: kinds taken.
         priors: names of the network's prior channels, in order; see :data:`PRIOR_PREFIX`.
         segmenter: segments one object on one array; None for a :class:`ZoomSegmenter` around ``network``.
+        propagation: how ``PromptSet.through_slices`` carries prompts of a 2D bundle through a volume.
     """
 
     def __init__(self, network: Network, dimensions: int, settings: ZoomSettings,
                  calibration: Mapping[str, Sequence[float]] | None = None, name: str = "interactive_refinement",
                  engine: str = "torch", prompt_kinds: frozenset[str] = INTERACTIVE_KINDS,
-                 priors: Sequence[str] = (), segmenter: ZoomSegmenter | None = None) -> None:
+                 priors: Sequence[str] = (), segmenter: ZoomSegmenter | None = None,
+                 propagation: Propagation = Propagation()) -> None:
         if dimensions not in (2, 3):
             raise PromptError(complain("predictor dimensions", dimensions, "2 or 3"))
         self.name, self.engine, self.dimensions = name, engine, dimensions
         self.prompt_kinds = frozenset(prompt_kinds)
         self.calibration, self.priors = calibration, tuple(priors)
         self.segmenter = segmenter or ZoomSegmenter(network, settings, len(self.priors))
+        self.through = ThroughSlices(self.segmenter, self._estimate, propagation)
 
     def encode(self, volume: Volume) -> EncodedImage:
         """Prepare an image for any number of :meth:`decode` calls."""
@@ -76,13 +80,19 @@ class InteractivePredictor:
         if self.priors:
             subjects = tuple(info for info in subjects if not info.name.startswith(PRIOR_PREFIX))
             context = self._context(state, world)
-        asked = [(info.object_id, self._own(state, world.for_object(info.object_id), last.get(info.object_id), context))
-                 for info in subjects]
+        asked = [(info.object_id, *self._own(state, world.for_object(info.object_id), last.get(info.object_id),
+                                             context)) for info in subjects]
         flat = self.dimensions == 2 or state.canonical.is_2d
-        answered = (self._slices if flat else self._volumes)(state, [(n, own) for n, own in asked if not own.empty])
+        answered: dict[int, ObjectPrediction] = {}
+        if world.through_slices and flat and not state.canonical.is_2d:
+            alone = {n: world.for_object(n) for n, *_ in asked}
+            answered = {n: self._carried(state, n, own, last.get(n), context) for n, own in alone.items()
+                        if not ObjectPrompts.of(own, state.canonical).empty}
+        left = [entry for entry in asked if not entry[1].empty and entry[0] not in answered]
+        answered |= (self._slices if flat else self._volumes)(state, left)
         nothing = {"reason": "no positive prompt"}
         answers = [answered[n] if n in answered else ObjectPrediction(
-            n, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0, info=nothing) for n, _ in asked]
+            n, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0, info=nothing) for n, *_ in asked]
         return Prediction(state.source, tuple(answers), time.perf_counter() - started, self.engine)
 
     def _context(self, state: EncodedImage, prompts: PromptSet) -> tuple[np.ndarray | None, ...]:
@@ -103,54 +113,65 @@ class InteractivePredictor:
 
     @staticmethod
     def _own(state: EncodedImage, prompts: PromptSet, last: ObjectPrediction | None,
-             context: tuple[np.ndarray | None, ...]) -> ObjectPrompts:
-        """The prompts of one object on the canonical grid, with its last mask if no other is given."""
-        own = ObjectPrompts.of(prompts, state.canonical).with_context(context)
+             context: tuple[np.ndarray | None, ...]) -> tuple[ObjectPrompts, ObjectPrompts, ObjectPrompts]:
+        """The prompts of one object on the canonical grid, with its last mask if no other is given; what says which
+        slices are meant; and the prompts as they were given."""
+        own = given = raw = ObjectPrompts.of(prompts, state.canonical).with_context(context)
         if own.prior is None and last is not None:
             probability = state.move.array(last.full_probability())
             own = own.with_prior(probability if (probability >= 0.5).any() else None)
-        return own
+            if "through_slices" not in last.info:
+                given = own
+        return own, given, raw
 
-    def _volumes(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts]]
+    def _carried(self, state: EncodedImage, object_id: int, prompts: PromptSet, last: ObjectPrediction | None,
+                 context: tuple[np.ndarray | None, ...]) -> ObjectPrediction:
+        """One object, its prompts carried through the slices of a volume."""
+        full, estimate, info = self.through(state, prompts, last, context)
+        return self._native(state, object_id, (0, 0, 0), full, estimate, info)
+
+    def _volumes(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts, ObjectPrompts, ObjectPrompts]]
                  ) -> dict[int, ObjectPrediction]:
         """Every object in the volume, one after the other."""
         found = {}
-        for object_id, own in objects:
+        for object_id, own, *_ in objects:
             look = self.segmenter(state.data, state.canonical.spacing_mm, own, state.hounsfield)
             offset, region = look.window.restore(look.probability, state.data.shape)
-            found[object_id] = self._native(state, object_id, offset, region, self._estimate(look.quality), [look])
+            found[object_id] = self._native(state, object_id, offset, region, self._estimate(look.quality),
+                                            {"windows": [list(look.history)]})
         return found
 
-    def _slices(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts]]
+    def _slices(self, state: EncodedImage, objects: Sequence[tuple[int, ObjectPrompts, ObjectPrompts, ObjectPrompts]]
                 ) -> dict[int, ObjectPrediction]:
         """Every slice that carries a prompt as a 2D image; the objects on a slice share network passes."""
         jobs: dict[tuple[int, int], list[tuple[int, ObjectPrompts]]] = {}
-        for object_id, own in objects:
+        for object_id, own, given, _ in objects:
             axis = slice_axis(state.canonical, own)
-            for index in prompted_slices(own, axis, state.data.shape[axis]):
+            for index in prompted_slices(given, axis, state.data.shape[axis]):
                 part = own.on_slice(axis, index)
                 if part.prior is not None and not (part.prior >= 0.5).any():
                     part = part.with_prior(None)
                 if not part.empty:
                     jobs.setdefault((axis, index), []).append((object_id, part))
-        looks: dict[int, list[tuple[int, int, Look]]] = {object_id: [] for object_id, _ in objects}
+        looks: dict[int, list[tuple[int, int, Look]]] = {object_id: [] for object_id, *_ in objects}
         for (axis, index), parts in jobs.items():
-            spacing = [state.canonical.spacing_mm[a] for a in range(3) if a != axis]
-            answers = self.segmenter.many(np.take(state.data, index, axis), spacing, [p for _, p in parts],
-                                          state.hounsfield)
+            answers = self.segmenter.many(np.take(state.data, index, axis), spacing_of(state, axis),
+                                          [p for _, p in parts], state.hounsfield)
             for (object_id, _), look in zip(parts, answers):
                 looks[object_id].append((axis, index, look))
-        return {object_id: self._stacked(state, object_id, seen) for object_id, seen in looks.items()}
+        return {n: self._stacked(state, n, looks[n], raw) for n, _, _, raw in objects}
 
-    def _stacked(self, state: EncodedImage, object_id: int, seen: Sequence[tuple[int, int, Look]]
-                 ) -> ObjectPrediction:
+    def _stacked(self, state: EncodedImage, object_id: int, seen: Sequence[tuple[int, int, Look]],
+                 raw: ObjectPrompts) -> ObjectPrediction:
         """One object's slices ``(axis, index, look)``, all of one axis, as a volume."""
         full = np.zeros(state.data.shape, dtype=np.float32)
         for axis, index, look in seen:
             offset, region = look.window.restore(look.probability, np.delete(state.data.shape, axis))
             np.moveaxis(full, axis, 0)[index][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
         estimate = self._estimate(float(np.mean([look.quality for _, _, look in seen]))) if seen else 0.0
-        return self._native(state, object_id, (0, 0, 0), full, estimate, [look for _, _, look in seen])
+        info = {"windows": [list(look.history) for _, _, look in seen], PROMPTED: {
+            index: (digest(raw.on_slice(axis, index), axis, index), look.quality) for axis, index, look in seen}}
+        return self._native(state, object_id, (0, 0, 0), full, estimate, info)
 
     def _estimate(self, raw: float) -> float:
         if self.calibration is None:
@@ -159,7 +180,7 @@ class InteractivePredictor:
 
     @staticmethod
     def _native(state: EncodedImage, object_id: int, offset: Sequence[int], region: np.ndarray, estimate: float,
-                looks: Sequence[Look]) -> ObjectPrediction:
+                info: Mapping[str, Any]) -> ObjectPrediction:
         """Bring a canonical region back to the image's own axis order."""
         full_low = np.asarray(offset)
         full_high = full_low + region.shape
@@ -167,41 +188,4 @@ class InteractivePredictor:
         low = [0, 0, 0]
         for axis, (source, flip) in enumerate(zip(state.move.order, state.move.flips)):
             low[source] = int(state.canonical.shape[axis] - full_high[axis] if flip else full_low[axis])
-        info = {"windows": [list(look.history) for look in looks]}
         return ObjectPrediction(object_id, state.source, tuple(low), np.ascontiguousarray(native), estimate, 0.5, info)
-
-
-def slice_axis(grid: Grid, prompts: ObjectPrompts) -> int:
-    """The axis across which a 2D bundle sees slices.
-
-    The axis of length 1 of a 2D image; else the axis along which a box is one voxel thick or a lasso or scribble is
-    flat; else the axis of clearly coarsest spacing (acquisition); else the last (axial in RAS+ order).
-    """
-    if grid.is_2d:
-        return int(np.argmin(grid.shape))
-    if prompts.box is not None:
-        thickness = prompts.box[1] - prompts.box[0]
-        if thickness.min() < 1.01 and (thickness > 1.01).sum() == 2:
-            return int(np.argmin(thickness))
-    drawn = [v for v, _ in prompts.lassos] + [s for s in (prompts.scribble_positive,) if len(s) > 2]
-    for points in drawn:
-        spread = np.ptp(points, axis=0)
-        if spread.min() <= 0.51 and (spread > 0.51).sum() == 2:
-            return int(np.argmin(spread))
-    spacing = np.asarray(grid.spacing_mm)
-    coarsest = int(np.argmax(spacing))
-    return coarsest if spacing[coarsest] > 1.2 * np.median(spacing) else 2
-
-
-def prompted_slices(prompts: ObjectPrompts, axis: int, count: int) -> list[int]:
-    """Indices along ``axis`` that carry any prompt or prior mask, in order."""
-    found: set[int] = set()
-    for points in (prompts.positive, prompts.negative, prompts.scribble_positive, prompts.scribble_negative,
-                   *(v for v, _ in prompts.lassos)):
-        found.update(np.round(points[:, axis]).astype(int).tolist())
-    if prompts.box is not None:
-        found.update(range(int(np.ceil(prompts.box[0][axis] - 1e-6)), int(np.floor(prompts.box[1][axis] + 1e-6)) + 1))
-    if prompts.prior is not None:
-        other = tuple(a for a in range(3) if a != axis)
-        found.update(np.flatnonzero((prompts.prior >= 0.5).any(other)).tolist())
-    return sorted(i for i in found if 0 <= i < count)

@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
+from promptzoo.inference.propagation import Propagation
 from promptzoo.inference.zoom import Network, ZoomSettings
 from promptzoo.networks.interactive_unet import FusedForward
 from promptzoo.prompts.types import PromptSet
@@ -61,12 +62,14 @@ class InteractiveInferer(Inferer):
         calibration: see :class:`promptzoo.inference.interactive.InteractivePredictor`.
         overlap: owner of voxels claimed by several objects: ``last``, ``first`` or ``probability``.
         priors: names of the network's prior channels, see :data:`promptzoo.inference.interactive.PRIOR_PREFIX`.
+        propagation: arguments of :class:`promptzoo.inference.propagation.Propagation`, for 2D bundles on volumes.
     """
 
     def __init__(self, dimensions: int, settings: Mapping[str, Any] | None = None,
                  calibration: Mapping[str, Sequence[float]] | None = None, overlap: str = "last",
-                 priors: Sequence[str] = ()) -> None:
+                 priors: Sequence[str] = (), propagation: Mapping[str, Any] | None = None) -> None:
         super().__init__()
+        self.propagation = Propagation(**(propagation or {}))
         self.priors = tuple(priors)
         self.dimensions, self.overlap, self.calibration = dimensions, overlap, calibration
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in (settings or {}).items()}
@@ -76,7 +79,7 @@ class InteractiveInferer(Inferer):
                   engine: str = "torch") -> InteractivePredictor:
         """The predictor with these settings around a plain or compiled network."""
         return InteractivePredictor(network, self.dimensions, self.settings, self.calibration, name, engine,
-                                    priors=self.priors)
+                                    priors=self.priors, propagation=self.propagation)
 
     def wrap(self, network: Any) -> Any:
         """A torch network as what :meth:`predictor` takes."""

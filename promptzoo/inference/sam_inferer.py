@@ -20,15 +20,16 @@ class SamInferer(InteractiveInferer):
     """Inferer of the SAM-like 2D bundles; volumes are segmented on the slices that carry prompts.
 
     Args:
-        settings, calibration, overlap: see :class:`InteractiveInferer`.
+        settings, calibration, overlap, propagation: see :class:`InteractiveInferer`.
         embedding_mb: most memory for encoded windows.
         multibox: arguments of :class:`promptzoo.inference.multibox.MultiBox`; None answers the given box alone.
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None,
                  calibration: Mapping[str, Sequence[float]] | None = None, overlap: str = "last",
-                 embedding_mb: int = 128, multibox: Mapping[str, Any] | None = None) -> None:
-        super().__init__(2, settings, calibration, overlap)
+                 embedding_mb: int = 128, multibox: Mapping[str, Any] | None = None,
+                 propagation: Mapping[str, Any] | None = None) -> None:
+        super().__init__(2, settings, calibration, overlap, propagation=propagation)
         self.embedding_mb = embedding_mb
         self.multibox = None if multibox is None else MultiBox(**multibox)
 
@@ -38,7 +39,7 @@ class SamInferer(InteractiveInferer):
         segmenter = (SamSegmenter(network, self.settings, limit) if self.multibox is None
                      else MultiBoxSegmenter(network, self.settings, self.multibox, limit))
         return InteractivePredictor(network.decode, 2, self.settings, self.calibration, name, engine, SAM_KINDS,
-                                    segmenter=segmenter)
+                                    segmenter=segmenter, propagation=self.propagation)
 
     def wrap(self, network: Any) -> SamParts:
         """A torch network as what :meth:`predictor` takes."""

@@ -77,7 +77,8 @@ def test_models_come_from_the_metadata(app):
     assert [models[name]["type"] for name in models] == [
         "segmentation", "deepgrow", "segmentation", "deepgrow", "scribbles", "scribbles"]
     assert models["words"]["labels"] == ["liver", "spleen"] and models["words"]["config"] == {"text_prompt": ""}
-    assert models["clicks_2d"]["dimension"] == 2 and models["clicks_3d"]["config"] == {}
+    assert models["clicks_2d"]["dimension"] == 2 and models["clicks_2d"]["config"] == {"through_slices": False}
+    assert models["clicks_3d"]["config"] == {} and models["auto"]["config"] == {"text_prompt": ""}
     assert app.info()["labels"] == ["object", "liver", "spleen"]
 
 

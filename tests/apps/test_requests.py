@@ -194,3 +194,19 @@ def test_scribble_file_of_another_image(tmp_path):
 def test_label_info_that_is_no_list(scribbles):
     with pytest.raises(PromptError, match="label_info"):
         read_prompts({"label": str(scribbles[0]), "label_info": "x"}, DEEPGROW, GRID)
+
+
+@pytest.mark.parametrize("sent, on", [(True, True), ("true", True), (1, True), (False, False), ("", False),
+                                      (None, False)])
+def test_slicer_option_row_through_slices(sent, on):
+    prompts = read_prompts({"foreground": [[1, 2, 3]], "through_slices": sent}, DEEPGROW, GRID)
+    assert prompts.through_slices is on and len(prompts) == 1
+    own = {"schema_version": 1, "prompts": [{"kind": "point", "position": [1, 2, 3], "space": "voxel"}]}
+    assert read_prompts({"prompts": own, "through_slices": sent}, DEEPGROW, GRID).through_slices is on
+
+
+def test_through_slices_of_our_own_form_and_a_wrong_one():
+    own = {"schema_version": 1, "through_slices": True, "prompts": [{"kind": "point", "position": [1, 2, 3]}]}
+    assert read_prompts({"prompts": own}, DEEPGROW, GRID).through_slices
+    with pytest.raises(PromptError, match="through_slices: got perhaps"):
+        read_prompts({"through_slices": "perhaps", "foreground": [[1, 2, 3]]}, DEEPGROW, GRID)

@@ -312,3 +312,15 @@ def test_memory_and_what_is_printed(server):
     assert server.peak_rss_mb < 2048
     printed = server.log.read_text()
     assert "3D Slicer" in printed and "curl" in printed and server.url in printed and "Traceback" not in printed
+
+
+def test_slicer_option_carries_a_click_through_the_slices(ask, study):
+    """One click in the right lung with a 2D bundle, with the option of Slicer's table and without."""
+    known = study[1]["ct"]
+    mask, click = known.mask("lung right"), known.click("lung right")
+    request = {"label": "lung", "foreground": [click], "background": [], "slice": click[2]}
+    alone, _ = ask(PLANE, "ct", request)
+    assert np.flatnonzero((alone == 1).any((0, 1))).tolist() == [click[2]]
+    carried, told = ask(PLANE, "ct", {**request, "through_slices": True})
+    assert np.array_equal(carried[..., click[2]], alone[..., click[2]])
+    assert (carried == 1).any((0, 1)).sum() > 5 and dice(carried == 1, mask) > dice(alone == 1, mask) + 0.1

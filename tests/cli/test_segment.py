@@ -189,3 +189,14 @@ def test_picture_of_the_result(run, volume_file):
     told = run("segment", volume_file, "--point", "20,20,10,liver", "--png", "p/overlay.png", "--json").stdout
     assert json.loads(told)["files"]["png"] == "p/overlay.png"
     assert min(Image.open("p/overlay.png").size) > 100
+
+
+def test_through_slices_is_asked_for_and_travels_with_the_prompts(run, volume_file):
+    plain = run("segment", volume_file, "--point", "30,30,15", "--out", "a.nii.gz", "--save-prompts", "q.json")
+    assert plain.exit_code == 0 and "through_slices" not in json.loads(Path("q.json").read_text())
+    run("segment", volume_file, "--point", "30,30,15", "--out", "b.nii.gz", "--save-prompts", "p.json",
+        "--through-slices")
+    assert PromptSet.from_json(Path("p.json").read_text()).through_slices
+    assert json.loads(Path("b.json").read_text())["prompts"]["through_slices"] is True
+    run("segment", volume_file, "--prompts", "p.json", "--out", "c.nii.gz")
+    assert json.loads(Path("c.json").read_text())["prompts"]["through_slices"] is True

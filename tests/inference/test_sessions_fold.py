@@ -224,3 +224,43 @@ def test_the_digest_tells_shape_and_values_but_not_the_type():
     assert label_digest(labels.reshape(4, 3, 2)) not in same and label_digest(labels + 1) not in same
     with pytest.raises(PromptError, match="label map: got .-1"):
         label_digest(labels - 1)
+
+
+def test_through_slices_is_part_of_the_log_and_of_the_steps(session):
+    session.add([click(1, 0, 0)])
+    plain = session.state()
+    assert not plain.through_slices and "through_slices" not in session.events()[0].payload["set"]
+    session.set_through_slices(True)
+    on = session.state()
+    assert on.through_slices and on.prompts.through_slices and on.undo_depth == 2
+    assert [step.prompts.through_slices for step in on.steps] == [False, True] and len(on.steps[1].prompts) == 1
+    session.add([click(2, 0, 0)])
+    assert session.state().through_slices and session.events()[-1].payload["set"]["through_slices"] is True
+    session.add([click(3, 0, 0)], through_slices=False)
+    assert not session.state().through_slices
+    session.undo()
+    assert session.state().through_slices and len(session.state().steps) == 3
+    session.undo(), session.undo()
+    assert not session.state().through_slices and session.state().steps[0].key == plain.steps[0].key
+    session.redo()
+    assert session.state().steps[1].key == on.steps[1].key != plain.steps[0].key
+    session.add(PromptSet((click(4, 0, 0),), through_slices=True))
+    assert session.state().steps[-1].prompts.through_slices and session.state().steps[-1].sequence == 9
+
+
+def test_through_slices_before_the_first_prompt_is_no_step(session):
+    session.set_through_slices(True)
+    assert not session.state().steps and session.state().through_slices
+    session.add([click(1, 0, 0)])
+    assert session.state().steps[0].prompts.through_slices
+    with pytest.raises(PromptError, match="through_slices: got yes"):
+        session.set_through_slices("yes")
+
+
+def test_through_slices_travels_with_the_session(session, tmp_path):
+    session.add([click(1, 0, 0)], through_slices=True)
+    document = session.provenance()
+    assert document["prompts"]["through_slices"] is True
+    with SessionStore(tmp_path / "other.sqlite") as other:
+        copy = other.restore(document, "ct", "reader", "0" * 64)
+        assert copy.state().steps[0].key == session.state().steps[0].key

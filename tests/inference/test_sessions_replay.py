@@ -6,6 +6,7 @@ from promptzoo.core.errors import BundleError, ConflictError, PromptZooError
 from promptzoo.core.geometry import Grid
 from promptzoo.core.protocols import ObjectPrediction, Prediction
 from promptzoo.core.volume import Volume
+from promptzoo.inference.interactive import InteractivePredictor
 from promptzoo.inference.sessions import SessionRunner, SessionStore, label_digest, replay
 from promptzoo.prompts.types import ObjectInfo, Point
 
@@ -250,3 +251,40 @@ def test_the_real_bundle_replays_bit_for_bit(store, tmp_path):
         for upto, (expected, digest) in enumerate(shown, 1):
             found = replay(again.open(session.id), other, volume, upto)
             assert bits(found) == expected and label_digest(found.labelmap()) == digest
+
+
+def test_prompts_carried_through_slices_replay_bit_for_bit(store):
+    """A 2D bundle in a session: on, an edit on another slice, off, undo, redo; from memory and from the log alone."""
+    from .test_through import SETTINGS, Seeing, ball
+
+    volume, mask = ball()
+    predictor = InteractivePredictor(None, 2, SETTINGS, segmenter=Seeing())
+    session = store.create("x", volume.content_hash, "me", predictor.name, "0.1.0", volume.grid)
+    runner = SessionRunner()
+
+    def shown():
+        """The live answer, checked against a replay without memory."""
+        live = runner.answer(session, predictor, lambda: predictor.encode(volume))
+        fresh = InteractivePredictor(None, 2, SETTINGS, segmenter=Seeing())
+        again = replay(session, fresh, volume)
+        assert label_digest(live.labelmap()) == label_digest(again.labelmap())
+        assert live[1].full_probability().tobytes() == again[1].full_probability().tobytes()
+        return live[1].mask
+
+    session.add([Point((9, 12, 14), True, 1, "voxel")])
+    assert np.flatnonzero(shown().any((0, 1))).tolist() == [14]
+    session.set_through_slices(True)
+    assert np.array_equal(shown(), mask)
+    session.add([Point((9, 12, 17), False, 1, "voxel")])
+    edited = shown()
+    assert not edited[9, :, 17].any() and edited[..., 18].any() and np.array_equal(edited[..., :14], mask[..., :14])
+    session.set_through_slices(False)
+    assert np.flatnonzero(shown().any((0, 1))).tolist() == [14, 17], "the slices that have prompts, positive or not"
+    session.undo()
+    assert np.array_equal(shown(), edited)
+    session.undo()
+    assert np.array_equal(shown(), mask)
+    session.redo()
+    assert np.array_equal(shown(), edited)
+    session.delete_prompt(2)
+    assert np.array_equal(shown(), mask), "as if the negative click had never been given"

@@ -313,3 +313,17 @@ def test_prompts_are_imported_without_torch():
             "print([m for m in ('torch', 'monai', 'scipy', 'skimage') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_through_slices_is_told_only_where_it_is_wanted():
+    grid = Grid((8, 8, 8), np.eye(4))
+    on = PromptSet((Point((1, 2, 3), True, 1, "voxel"),), through_slices=True)
+    off = PromptSet(on.prompts)
+    assert on != off and "through_slices" not in off.to_json() and on.to_json()["through_slices"] is True
+    jsonschema.validate(on.to_json(), json_schema())
+    assert PromptSet.from_json(on.to_json()) == on and PromptSet.from_json(off.to_json()) == off
+    for other in (on.to_world(grid), on.for_object(1), on.adding(Point((1, 1, 1), True, 2, "voxel"))):
+        assert other.through_slices
+    for wrong in (1, None, "yes"):
+        with pytest.raises(PromptError, match="through_slices"):
+            PromptSet.from_json({**off.to_json(), "through_slices": wrong})

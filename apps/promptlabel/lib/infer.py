@@ -8,6 +8,14 @@ from promptzoo.cli.server.service import is_ready
 from promptzoo.cli.server.wire import Form, read_prompts
 
 
+def options(bundle, kinds):
+    """The rows of options that clients show, with their defaults; None if there are none."""
+    rows = {"text_prompt": ""} if "text" in kinds else {}
+    if bundle is not None and bundle.dimensions == 2 and "box" in kinds:
+        rows["through_slices"] = False
+    return rows or None
+
+
 class PromptInferTask(InferTask):
     """Serves one bundle under one of MONAI Label's task types, or, without a bundle, the one that fits each request.
 
@@ -23,7 +31,7 @@ class PromptInferTask(InferTask):
         kinds = bundle.prompts if bundle else {kind for b in service.bundles.values() for kind in b.prompts}
         super().__init__(type, list(labels or ["object"]), bundle.dimensions if bundle else 3,
                          bundle.description if bundle else "Chooses the bundle by image and prompts",
-                         {"text_prompt": ""} if "text" in kinds else None)
+                         options(bundle, kinds))
         self.service, self.bundle, self.results = service, bundle, results
         self.form = Form(str(type), dict(enumerate(self.labels, 1)), frozenset(kinds))
 

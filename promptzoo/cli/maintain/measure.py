@@ -39,6 +39,8 @@ def plan(info: BundleInfo) -> list[Block]:
     if "class" in info.prompts and "box" not in info.prompts:
         return [Block("class", ("--protocol", "class", "--slices", "none"))]
     if info.dimensions == 2:
+        through = ("--protocol", "anchors", "--task", "seg3d", "--slices", "none", "--limit", "12")
+        rival = [Block("through slices: interactive_refinement_3d", through, "interactive_refinement_3d")]
         base = info.weights.get("base", {}).get("bundle")
         strokes = [Block("human scribbles", ("--protocol", "scribbles", "--match", "medscribble"))]
         return [Block("clicks", ("--protocol", "clicks", "--clicks", "10")),
@@ -46,6 +48,7 @@ def plan(info: BundleInfo) -> list[Block]:
                 *[Block(f"{name} with {base}", ("--protocol", name), base) for name in ("box", "clicks") if base],
                 Block("box+clicks", ("--protocol", "box+clicks", "--clicks", "5")),
                 *(strokes if "scribble" in info.prompts else []),
+                Block("through slices", through), *(rival if info.name == "interactive_refinement_2d" else []),
                 Block("clicks beside peers", ("--protocol", "clicks", "--clicks", "10", "--limit", "24",
                                               "--baseline", PEERS)),
                 Block("robustness", ("--protocol", "box", "--limit", "16", "--robustness"))]

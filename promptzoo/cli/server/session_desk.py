@@ -118,10 +118,11 @@ class SessionDesk:
             version = self._bundle(str(named.get("name"))).version
         return self.store.restore(document, image, user, opened.content_hash, version)
 
-    def add(self, session: Session, prompts: Any, objects: Any, expected: int | None) -> Look:
+    def add(self, session: Session, prompts: Any, objects: Any, expected: int | None,
+            through_slices: bool | None = None) -> Look:
         """Add prompts that the session's bundle takes, and answer. Raises like :meth:`Session.add`."""
         prompts.check_on(session.info.grid, self._present_bundle(session).prompts)
-        return self.change(session, lambda: session.add(prompts.prompts, objects, expected))
+        return self.change(session, lambda: session.add(prompts.prompts, objects, expected, through_slices))
 
     def change(self, session: Session, write: Callable[[], Event]) -> Look:
         """Write an event, answer the new state and record the answer.
@@ -140,7 +141,7 @@ class SessionDesk:
         try:
             return self.look(session, event.sequence)
         except PromptError:
-            if event.kind in ("prompts", "redo"):
+            if event.kind in ("prompts", "through_slices", "redo"):
                 try:
                     session.undo(event.sequence)
                 except ConflictError:

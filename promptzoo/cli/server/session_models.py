@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 PromptKind = Literal["point", "box", "scribble", "lasso", "mask", "text", "class", "attribute", "reference", "task"]
 Color = Optional[tuple[int, int, int]]
@@ -52,6 +52,8 @@ class NewPrompts(BaseModel):
     schema_version: int = 1
     prompts: list[PromptBody] = Field(min_length=1)
     objects: list[ObjectBody] = Field([], description="Names and colours; objects that are not told keep theirs.")
+    through_slices: Optional[bool] = Field(None, description="Whether 2D bundles carry prompts through a volume from "
+                                                             "here on; left out: as before.")
 
 
 class ObjectChange(BaseModel):
@@ -65,6 +67,12 @@ class OverlapBody(BaseModel):
     """Who owns a voxel claimed by two objects."""
 
     rule: Literal["last", "first", "probability"]
+
+
+class ThroughSlicesBody(BaseModel):
+    """Whether 2D bundles carry prompts through a volume, or answer the prompted slices alone."""
+
+    on: StrictBool
 
 
 class NoteBody(BaseModel):
@@ -126,9 +134,30 @@ class SessionView(SessionHead):
     undo_depth: int
     redo_depth: int
     overlap: str
+    through_slices: bool = Field(description="Whether 2D bundles carry prompts through a volume.")
     objects: list[ObjectBody]
     prompts: list[PromptView]
     answer: Optional[RecordedView] = Field(description="None if the present state has not been answered yet.")
+
+
+class StopView(BaseModel):
+    """Where carrying ended."""
+
+    anchor: int
+    at: int
+    reason: str
+
+
+class ThroughSlicesView(BaseModel):
+    """How the prompts of an object were carried through a volume; slices are voxel indices of the image."""
+
+    axis: int
+    anchors: list[int] = Field(description="Slices that have prompts of their own.")
+    negative: list[int] = Field(description="Slices that have negative prompts alone.")
+    propagated: list[tuple[int, int]] = Field(description="First and last of each run of other slices.")
+    interpolated: list[tuple[int, int]] = Field(description="Runs whose shape is interpolated between anchors.")
+    stops: list[StopView]
+    estimated_dice: dict[int, float] = Field(description="By slice.")
 
 
 class ObjectAnswer(BaseModel):
@@ -140,6 +169,7 @@ class ObjectAnswer(BaseModel):
     prompts: int = Field(description="How many are in force.")
     voxels: int
     estimated_dice: Optional[float]
+    through_slices: Optional[ThroughSlicesView] = Field(None, description="How prompts were carried; none if not.")
 
 
 class AnswerView(BaseModel):

@@ -34,6 +34,7 @@ def session_view(session: Session, space: str, upto: int | None = None) -> model
     head |= {"sequence": state.sequence, "updated": events[-1].time if events else session.info.created}
     return models.SessionView(
         **head, undo_depth=state.undo_depth, redo_depth=state.redo_depth, overlap=state.overlap,
+        through_slices=state.through_slices,
         objects=[models.ObjectBody(object_id=info.object_id, name=info.name, color=info.color)
                  for info in state.objects],
         prompts=[models.PromptView(number=entry.number, sequence=entry.sequence, time=entry.time, prompt=body)
@@ -61,7 +62,7 @@ def answer_view(look: Look, output: str, prefix: str) -> models.AnswerView:
         objects.append(models.ObjectAnswer(
             object_id=known.object_id, name=known.name, color=known.color or object_color(known.object_id),
             prompts=sum(given.prompt.object_id == known.object_id for given in state.given), voxels=voxels,
-            estimated_dice=dice))
+            estimated_dice=dice, through_slices=None if entry is None else entry.info.get("through_slices")))
     result = None if output == "none" else f"{prefix}/{info.id}/{output}?sequence={state.sequence}"
     return models.AnswerView(
         session=info.id, sequence=state.sequence, undo_depth=state.undo_depth, redo_depth=state.redo_depth,

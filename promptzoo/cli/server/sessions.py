@@ -111,14 +111,14 @@ def sessions_router(service: Serving, store: SessionStore, find_image: Callable[
     def add(request: Request, session_id: str, body: models.NewPrompts, output: Output = "labelmap",
             grid: Shown = OnGrid, expected_sequence: Optional[int] = Expected) -> models.AnswerView:
         """Add prompts and answer; prompts in voxel space are voxels of ``grid``."""
-        document = body.model_dump(exclude_unset=True)
+        document = body.model_dump(exclude_unset=True, exclude={"through_slices"})
         prompts = PromptSet.from_json({**document, "schema_version": body.schema_version, "objects": []})
         objects = tuple(ObjectInfo(entry.object_id, entry.name, entry.color) for entry in body.objects)
         session = store.open(session_id)
         link = shown(session, grid)
         if link is not None and link.voxels is not None:
             prompts = prompts.to_world(link.voxels.series)
-        look = execute(lambda: desk.add(session, prompts, objects, expected_sequence))
+        look = execute(lambda: desk.add(session, prompts, objects, expected_sequence, body.through_slices))
         return answer_view(look, output, str(request.scope.get("root_path", "")) + PREFIX)
 
     @router.delete("/{session_id}/prompts/{number}")
@@ -171,6 +171,12 @@ def sessions_router(service: Serving, store: SessionStore, find_image: Callable[
                 expected_sequence: Optional[int] = Expected) -> models.AnswerView:
         """Change who owns a voxel claimed twice."""
         return changed(request, session_id, lambda s: s.set_overlap(body.rule, expected_sequence), output)
+
+    @router.put("/{session_id}/through-slices")
+    def through_slices(request: Request, session_id: str, body: models.ThroughSlicesBody, output: Output = "labelmap",
+                       expected_sequence: Optional[int] = Expected) -> models.AnswerView:
+        """Change whether 2D bundles carry prompts through a volume; the prompted slices keep their masks."""
+        return changed(request, session_id, lambda s: s.set_through_slices(body.on, expected_sequence), output)
 
     @router.post("/{session_id}/notes", status_code=201)
     def note(session_id: str, body: models.NoteBody, expected_sequence: Optional[int] = Expected

@@ -10,6 +10,7 @@ keys of the request             meaning
 ``roi``                         Slicer: ``[i0, i1, j0, j1, k0, k1]``, see :func:`roi_box`
 ``label`` (a file)              Slicer scribbles: see :func:`promptzoo.cli.server.scribbles.read_scribbles`
 ``text_prompt``                 free text, from an option row
+``through_slices``              whether a 2D bundle carries prompts through the volume, from an option row
 ==============================  =================================================================================
 
 Indices are native voxels of the image file. The object ids of the prompt set are the values of the result: the label's
@@ -18,7 +19,7 @@ index for types whose clients read values that way (:data:`INDEXED_TYPES`), else
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -35,7 +36,7 @@ RESERVED = frozenset((
     "background", "bundle", "client_id", "description", "device", "file", "foreground", "image", "label", "label_info",
     "label_prompt", "label_tag", "labels", "logging", "model", "point_labels", "points", "prompts", "reset_state",
     "result_compress", "result_dtype", "result_extension", "result_write_to_file", "roi", "save_label", "session",
-    "session_id", "slice", "text_prompt"))
+    "session_id", "slice", "text_prompt", "through_slices"))
 """Keys that never name an object."""
 
 
@@ -89,8 +90,10 @@ def read_prompts(request: Mapping[str, Any], form: Form, grid: Grid) -> PromptSe
         PromptError: if a part is malformed.
         ImageError: if a scribble file cannot be read or does not lie on the image.
     """
+    through = _switch(request.get("through_slices"))
     if request.get("prompts"):
-        return PromptSet.from_json(request["prompts"])
+        given = PromptSet.from_json(request["prompts"])
+        return given if through is None else replace(given, through_slices=through)
     objects, prompts = _Objects(form), []
     scribbles = _scribble_file(request, form)
     for name, rows in request.items():
@@ -115,7 +118,8 @@ def read_prompts(request: Mapping[str, Any], form: Form, grid: Grid) -> PromptSe
         removed = _clicks(request["background"], "background", False, 1)
         for object_id in list(objects.names.values()) or [objects.id_of(current)]:
             prompts += [Point(p.position, False, object_id, "voxel") for p in removed]
-    return PromptSet(tuple(prompts), tuple(ObjectInfo(number, name) for name, number in objects.names.items()))
+    infos = tuple(ObjectInfo(number, name) for name, number in objects.names.items())
+    return PromptSet(tuple(prompts), infos, bool(through))
 
 
 def roi_box(roi: object, object_id: int, grid: Grid, on_slice: object = None) -> Box:
@@ -145,6 +149,15 @@ def roi_box(roi: object, object_id: int, grid: Grid, on_slice: object = None) ->
         raise PromptError(complain("roi outside the image", list(roi), f"voxels 0 … {[n - 1 for n in grid.shape]}",
                                    "Check that the region belongs to this image"))
     return Box(tuple(low for low, _ in inside), tuple(high for _, high in inside), object_id, "voxel")
+
+
+def _switch(value: object) -> bool | None:
+    """A yes or no of an option row, which clients send as bool, number or text; None if it was not sent."""
+    known = {"": None, "none": None, "true": True, "1": True, "false": False, "0": False}
+    text = "" if value is None else str(value).strip().lower()
+    if text not in known:
+        raise PromptError(complain("through_slices", value, "true or false"))
+    return known[text]
 
 
 def _is_number(value: object) -> bool:

@@ -3,13 +3,15 @@
 ======================  ===========================================================================  ========
 kind                    payload                                                                      undoable
 ======================  ===========================================================================  ========
-``prompts``             ``first`` (number of the first prompt), ``set`` (a prompt set as JSON)       yes
+``prompts``             ``first`` (number of the first prompt), ``set`` (a prompt set as JSON; its       yes
+                        ``through_slices`` holds from here on)
 ``prompt_deleted``      ``number``                                                                   yes
 ``object_added``        ``object_id``, ``name``, ``color``                                           yes
 ``object_renamed``      ``object_id``, ``name``                                                      yes
 ``object_recolored``    ``object_id``, ``color``                                                     yes
 ``object_removed``      ``object_id``; its prompts go with it                                        yes
 ``overlap``             ``rule``, see :data:`promptzoo.core.protocols.OVERLAP_RULES`                 yes
+``through_slices``      ``on``: whether 2D bundles carry prompts through a volume                    yes
 ``undo``, ``redo``      nothing                                                                      –
 ``saved``               ``digest`` of the label map, ``place``, what the saver adds                  no
 ``note``                ``text``                                                                     no
@@ -29,12 +31,12 @@ import numpy as np
 from promptzoo.core.errors import PromptError, StoreError, complain
 from promptzoo.prompts.types import PromptSet
 
-PROMPTS, PROMPT_DELETED, OVERLAP, UNDO, REDO, SAVED, NOTE = (
-    "prompts", "prompt_deleted", "overlap", "undo", "redo", "saved", "note")
+PROMPTS, PROMPT_DELETED, OVERLAP, THROUGH_SLICES, UNDO, REDO, SAVED, NOTE = (
+    "prompts", "prompt_deleted", "overlap", "through_slices", "undo", "redo", "saved", "note")
 OBJECT_ADDED, OBJECT_RENAMED, OBJECT_RECOLORED, OBJECT_REMOVED = (
     "object_added", "object_renamed", "object_recolored", "object_removed")
 OPERATIONS = frozenset({PROMPTS, PROMPT_DELETED, OBJECT_ADDED, OBJECT_RENAMED, OBJECT_RECOLORED, OBJECT_REMOVED,
-                        OVERLAP})
+                        OVERLAP, THROUGH_SLICES})
 """Kinds that change what is seen: one undo takes back one of them."""
 
 KINDS = OPERATIONS | {UNDO, REDO, SAVED, NOTE}

@@ -98,17 +98,21 @@ class Session:
             return self._state
 
     def add(self, prompts: PromptSet | Sequence[Any], objects: Iterable[ObjectInfo] = (),
-            expected_sequence: int | None = None) -> Event:
+            expected_sequence: int | None = None, through_slices: bool | None = None) -> Event:
         """Add prompts; one undo takes them back together.
 
         Args:
             prompts: a prompt set, or prompts; voxel indices are those of the image.
             objects: names and colours of objects spoken of; new objects are added, known ones get what is given.
+            through_slices: whether 2D bundles carry prompts through a volume from here on; None as before, or as a
+                prompt set says that is given.
 
         Raises:
             PromptError: if there is no prompt, or one does not fit the image.
         """
         given = prompts.prompts if isinstance(prompts, PromptSet) else tuple(prompts)
+        if through_slices is None and isinstance(prompts, PromptSet) and prompts.through_slices:
+            through_slices = True
         told = tuple(objects) or (prompts.objects if isinstance(prompts, PromptSet) else ())
         if not given:
             raise PromptError(complain("prompts to add", "none", "at least one prompt"))
@@ -118,7 +122,8 @@ class Session:
             named = {info.object_id: info for info in told}
             spoken_of = {**named, **{info.object_id: info for info in placed.objects if info.object_id not in named}}
             infos = tuple(_merged(state.object(info.object_id), info) for info in spoken_of.values())
-            return {"first": state.next_number, "set": PromptSet(placed.prompts, infos).to_json()}
+            through = state.through_slices if through_slices is None else through_slices
+            return {"first": state.next_number, "set": PromptSet(placed.prompts, infos, through).to_json()}
 
         return self._append(kinds.PROMPTS, payload, expected_sequence)
 
@@ -171,6 +176,11 @@ class Session:
         if rule not in OVERLAP_RULES:
             raise PromptZooError(complain("overlap rule", rule, ", ".join(OVERLAP_RULES)))
         return self._append(kinds.OVERLAP, lambda _: {"rule": rule}, expected_sequence)
+
+    def set_through_slices(self, on: bool, expected_sequence: int | None = None) -> Event:
+        """Change whether 2D bundles carry prompts through a volume. Raises PromptError if ``on`` is no bool."""
+        checked = PromptSet(through_slices=on).through_slices
+        return self._append(kinds.THROUGH_SLICES, lambda _: {"on": checked}, expected_sequence)
 
     def undo(self, expected_sequence: int | None = None) -> Event:
         """Take the last operation back. Raises PromptZooError if there is none."""

@@ -6,7 +6,9 @@ operation forgets what could be redone (the log does not). The state is what the
 The answer to a state follows from its *steps*: every operation of the path that added prompts is one decode, which
 refines the answer of the step before. Prompts deleted later are left out from the start, as if they had never been
 given, so that nothing of them stays in the mask; a step left without prompts is no step. Removing an object takes its
-mask away and leaves the other masks as they were. Names are those at the time of the step: renaming costs no decode.
+mask away and leaves the other masks as they were. Switching ``through_slices`` is a decode of the prompts in force,
+which keeps the masks of the slices that were prompted. Names are those at the time of the step: renaming costs no
+decode.
 """
 from __future__ import annotations
 
@@ -42,6 +44,7 @@ class SessionState:
         given: the prompts in force, oldest first.
         objects: in the order in which they were added.
         overlap: who owns a voxel claimed twice, see :data:`promptzoo.core.protocols.OVERLAP_RULES`.
+        through_slices: whether 2D bundles carry prompts through a volume.
         undo_depth: operations that can be undone.
         redo_depth: operations that can be redone.
         next_number: number of the next prompt; numbers are never given twice.
@@ -53,6 +56,7 @@ class SessionState:
     given: tuple[GivenPrompt, ...] = ()
     objects: tuple[ObjectInfo, ...] = ()
     overlap: str = OVERLAP_RULES[0]
+    through_slices: bool = False
     undo_depth: int = 0
     redo_depth: int = 0
     next_number: int = 1
@@ -61,7 +65,7 @@ class SessionState:
     @cached_property
     def prompts(self) -> PromptSet:
         """The prompts in force as a prompt set in world space."""
-        return PromptSet(tuple(entry.prompt for entry in self.given), self.objects)
+        return PromptSet(tuple(entry.prompt for entry in self.given), self.objects, self.through_slices)
 
     @cached_property
     def steps(self) -> tuple["Step", ...]:
@@ -84,6 +88,7 @@ class Step:
         dropped: id of the object to take away; None for a decode.
         given: the prompts to decode.
         objects: the objects to decode.
+        through_slices: whether 2D bundles carry the prompts through a volume.
     """
 
     sequence: int
@@ -91,11 +96,12 @@ class Step:
     dropped: int | None = None
     given: tuple[Any, ...] = ()
     objects: tuple[ObjectInfo, ...] = ()
+    through_slices: bool = False
 
     @property
     def prompts(self) -> PromptSet:
         """The prompt set to decode."""
-        return PromptSet(self.given, self.objects)
+        return PromptSet(self.given, self.objects, self.through_slices)
 
 
 def fold(events: Iterable[Event]) -> SessionState:
@@ -132,8 +138,8 @@ def fold(events: Iterable[Event]) -> SessionState:
     board = _Board.of(path)
     for event in path:
         board.apply(event)
-    return SessionState(sequence, changed, tuple(board.given), tuple(board.objects.values()), board.overlap, len(path),
-                        len(undone), next_number, tuple(path))
+    return SessionState(sequence, changed, tuple(board.given), tuple(board.objects.values()), board.overlap,
+                        board.through_slices, len(path), len(undone), next_number, tuple(path))
 
 
 @dataclass
@@ -144,6 +150,7 @@ class _Board:
     given: list[GivenPrompt] = field(default_factory=list)
     objects: dict[int, ObjectInfo] = field(default_factory=dict)
     overlap: str = OVERLAP_RULES[0]
+    through_slices: bool = False
 
     @classmethod
     def of(cls, path: Sequence[Event]) -> "_Board":
@@ -165,6 +172,7 @@ class _Board:
         body, fresh = event.payload, []
         if event.kind == kinds.PROMPTS:
             self.objects.update((info.object_id, info) for info in event.prompts.objects)
+            self.through_slices = event.prompts.through_slices
             for place, prompt in enumerate(event.prompts.prompts):
                 if body["first"] + place not in self.deleted:
                     fresh.append(place)
@@ -182,6 +190,10 @@ class _Board:
             if body["rule"] not in OVERLAP_RULES:
                 raise PromptError(complain("overlap rule", body["rule"], ", ".join(OVERLAP_RULES)))
             self.overlap = body["rule"]
+        elif event.kind == kinds.THROUGH_SLICES:
+            if not isinstance(body["on"], bool):
+                raise PromptError(complain("through_slices", body["on"], "true or false"))
+            self.through_slices = body["on"]
         return fresh
 
 
@@ -194,11 +206,13 @@ def _steps(path: Sequence[Event]) -> tuple[Step, ...]:
             dropped = event.payload["object_id"]
             key = _next_key(key, {"dropped": dropped})
             found.append(Step(event.sequence, key, dropped))
-        elif fresh:
-            entries = event.payload["set"]["prompts"]
-            key = _next_key(key, {"added": [entries[place] for place in fresh],
+        elif fresh or (event.kind == kinds.THROUGH_SLICES and board.given):
+            entries = event.payload["set"]["prompts"] if fresh else ()
+            through = {"through_slices": True} if board.through_slices else {}
+            key = _next_key(key, {"added": [entries[place] for place in fresh], **through,
                                   "objects": [[info.object_id, info.name, info.color] for info in objects]})
-            found.append(Step(event.sequence, key, None, tuple(entry.prompt for entry in board.given), objects))
+            found.append(Step(event.sequence, key, None, tuple(entry.prompt for entry in board.given), objects,
+                              board.through_slices))
     return tuple(found)
 
 

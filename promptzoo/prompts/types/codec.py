@@ -73,11 +73,16 @@ def _decode(entry: Any) -> Any:
 
 
 def to_json(prompts: PromptSet) -> dict:
-    """A prompt set as a JSON-able dictionary ``{"schema_version", "objects", "prompts"}``; nothing is rounded."""
+    """A prompt set as a JSON-able dictionary; nothing is rounded.
+
+    Returns:
+        ``{"schema_version", "objects", "prompts"}``, and ``"through_slices": True`` where it is wanted.
+    """
     return {"schema_version": SCHEMA_VERSION,
             "objects": [{"object_id": int(o.object_id), "name": o.name, "color": _plain(o.color)}
                         for o in prompts.objects],
-            "prompts": [_encode(p) for p in prompts.prompts]}
+            "prompts": [_encode(p) for p in prompts.prompts],
+            **({"through_slices": True} if prompts.through_slices else {})}
 
 
 def from_json(document: object) -> PromptSet:
@@ -108,4 +113,4 @@ def from_json(document: object) -> PromptSet:
         infos = tuple(parts.ObjectInfo(o["object_id"], o.get("name", ""), o.get("color")) for o in objects)
     except (KeyError, TypeError, AttributeError) as error:
         raise PromptError(complain("object entry", objects, "object_id, name, color")) from error
-    return PromptSet(tuple(_decode(p) for p in prompts), infos)
+    return PromptSet(tuple(_decode(p) for p in prompts), infos, document.get("through_slices", False))

@@ -35,6 +35,8 @@ class PromptSet:
         prompts: the prompts, oldest first.
         objects: the objects spoken of. Left empty, it is made from the prompts' object ids; given, every prompt must
             name one of them.
+        through_slices: whether a bundle that sees slices carries the prompts through the whole volume; else it answers
+            only the slices that have prompts. Bundles that see volumes, and images of one slice, take no notice.
 
     Raises:
         PromptError: if an object id occurs twice or is unknown, if spaces are mixed, or for a foreign prompt type.
@@ -42,9 +44,12 @@ class PromptSet:
 
     prompts: tuple[Prompt, ...] = ()
     objects: tuple[ObjectInfo, ...] = ()
+    through_slices: bool = False
 
     def __post_init__(self) -> None:
         prompts = tuple(self.prompts)
+        if not isinstance(self.through_slices, bool):
+            raise PromptError(complain("through_slices", self.through_slices, "true or false"))
         for prompt in prompts:
             if not isinstance(prompt, Prompt.__args__):  # type: ignore[attr-defined]
                 raise PromptError(complain("prompt type", type(prompt).__name__, "promptzoo.prompts.types"))
@@ -89,13 +94,14 @@ class PromptSet:
         info = [o for o in self.objects if o.object_id == object_id]
         if not info:
             raise PromptError(complain("unknown object id", object_id, str([o.object_id for o in self.objects])))
-        return PromptSet(tuple(p for p in self.prompts if p.object_id == object_id), tuple(info))
+        return PromptSet(tuple(p for p in self.prompts if p.object_id == object_id), tuple(info),
+                         self.through_slices)
 
     def adding(self, *prompts: Prompt) -> "PromptSet":
         """A new set with ``prompts`` behind the present ones; unknown object ids become new objects."""
         known = {o.object_id for o in self.objects}
         fresh = [ObjectInfo(i) for i in dict.fromkeys(p.object_id for p in prompts) if i not in known]
-        return PromptSet(self.prompts + tuple(prompts), self.objects + tuple(fresh))
+        return PromptSet(self.prompts + tuple(prompts), self.objects + tuple(fresh), self.through_slices)
 
     def to_world(self, grid: Grid) -> "PromptSet":
         """All spatial prompts in world RAS+ millimetres; ``grid`` is the grid of voxel prompts."""

@@ -113,3 +113,14 @@ def test_refusals_have_the_words_of_the_server(network):
 def test_no_torch_is_needed():
     code = "import sys, promptzoo.client; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_through_slices_from_a_program(network):
+    with network.client() as client:
+        session = client.begin("scan", "clicks_3d", "ann")
+        session.add(Point((3, 4, 5), space="voxel"), through_slices=True)
+        assert session.refresh().prompts.through_slices
+        session.through_slices(False)
+        assert not session.refresh().prompts.through_slices
+        session.undo()
+        assert session.refresh().prompts.through_slices and session.replay()["equal"] is True

@@ -119,7 +119,7 @@ def test_a_session_from_the_first_click_to_the_export(client):
     first = good(client.post(f"{place}/prompts", json=named))
     assert (first["sequence"], first["undo_depth"], first["numbers"], first["reason"]) == (1, 1, [1], "")
     assert first["objects"] == [{"object_id": 1, "name": "cyst", "color": [255, 176, 0], "prompts": 1, "voxels": 33,
-                                 "estimated_dice": 0.75}]
+                                 "estimated_dice": 0.75, "through_slices": None}]
     assert first["engine"] == "balls fp32" and first["seconds"]["total"] > 0 and first["bundle"] == "clicks_3d"
     labels = voxels(client, first["result"])
     assert labels.dtype == np.uint8 and labels.sum() == 33 and labels[3, 4, 5] == 1
@@ -341,8 +341,25 @@ def test_saving_is_left_to_the_server_and_written_into_the_log(served):
 def test_openapi_is_complete(client):
     document = client.get("/openapi.json").json()
     paths = {path: methods for path, methods in document["paths"].items() if path.startswith(PREFIX)}
-    assert len(paths) == 16 and all(op["description"] for methods in paths.values() for op in methods.values())
+    assert len(paths) == 17 and all(op["description"] for methods in paths.values() for op in methods.values())
     body = paths[PREFIX + "/{session_id}/prompts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["$ref"].endswith("NewPrompts") and "PromptBody" in document["components"]["schemas"]
     voxels_told = paths[PREFIX + "/{session_id}/labelmap"]["get"]["responses"]["200"]["content"]
     assert set(voxels_told) == {"application/gzip", "application/octet-stream"}
+
+
+def test_through_slices_is_an_operation_of_the_session(served):
+    client = served()
+    place = begin(client)
+    answer = good(client.post(f"{place}/prompts", json={**click(3, 4, 5), "through_slices": True}))
+    assert client.store.open(answer["session"]).state().prompts.through_slices
+    assert good(client.get(place))["through_slices"] is True
+    off = good(client.put(f"{place}/through-slices", json={"on": False}))
+    assert off["undo_depth"] == 2 and good(client.get(place))["through_slices"] is False
+    good(client.post(f"{place}/undo"))
+    assert good(client.get(place))["through_slices"] is True
+    again = good(client.post(f"{place}/prompts", json=click(5, 4, 5)))
+    assert client.store.open(again["session"]).state().through_slices, "left out: as before"
+    assert client.put(f"{place}/through-slices", json={"on": "perhaps"}).status_code == 422
+    assert client.put(f"{place}/through-slices?expected_sequence=1", json={"on": True}).status_code == 409
+    assert good(client.get(f"{place}/replay"))["equal"] is True

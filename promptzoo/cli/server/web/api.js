@@ -54,8 +54,8 @@ export const api = {
   sessions: (image) => json("GET", `${SESSIONS}?limit=5&image=${encodeURIComponent(image)}`),
   create: (image, bundle, kinds) => json("POST", SESSIONS, { image, bundle, kinds }),
   state: (id) => json("GET", `${SESSIONS}/${id}?space=world`),
-  add: (id, prompts, objects, seen) =>
-    json("POST", `${SESSIONS}/${id}/prompts?${at(seen)}grid=series`, { prompts, objects }),
+  add: (id, prompts, objects, through_slices, seen) =>
+    json("POST", `${SESSIONS}/${id}/prompts?${at(seen)}grid=series`, { prompts, objects, through_slices }),
   remove: (id, number, seen) => json("DELETE", `${SESSIONS}/${id}/prompts/${number}?${at(seen)}`),
   undo: (id, seen) => json("POST", `${SESSIONS}/${id}/undo?${at(seen)}`),
   redo: (id, seen) => json("POST", `${SESSIONS}/${id}/redo?${at(seen)}`),
@@ -63,6 +63,7 @@ export const api = {
   changeObject: (id, object, change) => json("PATCH", `${SESSIONS}/${id}/objects/${object}`, change),
   removeObject: (id, object, seen) => json("DELETE", `${SESSIONS}/${id}/objects/${object}?${at(seen)}`),
   overlap: (id, rule, seen) => json("PUT", `${SESSIONS}/${id}/overlap?${at(seen)}`, { rule }),
+  through: (id, on, seen) => json("PUT", `${SESSIONS}/${id}/through-slices?${at(seen)}`, { on }),
   labelmap: (id, sequence) => voxels(`${SESSIONS}/${id}/labelmap?grid=series&sequence=${sequence}`),
   uncertainty: (id, object) => voxels(`${SESSIONS}/${id}/uncertainty?grid=series&object=${object}`),
   save: (id) => json("POST", `${SESSIONS}/${id}/save`, {}),

@@ -20,6 +20,7 @@ export class Session {
     this.pending = []; // uids drawn but not sent
     this.quiet = false; // true while we change annotations ourselves
     this.uncertain = false;
+    this.through = false; // whether 2D bundles carry prompts through the volume
     this.busy = 0;
     this.queue = Promise.resolve();
   }
@@ -127,6 +128,7 @@ export class Session {
 
   /** Make the annotations those of the prompts in force. */
   sync() {
+    this.through = this.view.prompts.length ? this.view.through_slices : this.through;
     for (const object of this.view.objects) {
       const known = this.objects.find((entry) => entry.object_id === object.object_id);
       if (!known) this.objects.push({ ...object });
@@ -190,7 +192,7 @@ export class Session {
     try {
       await this.ensure(prompts);
       const named = this.objects.filter((object) => prompts.some((prompt) => prompt.object_id === object.object_id));
-      const answer = await api.add(this.id, prompts, named, this.view.sequence);
+      const answer = await api.add(this.id, prompts, named, this.through, this.view.sequence);
       const before = new Set(this.view.prompts.map((entry) => entry.number));
       const fresh = answer.numbers.filter((number) => !before.has(number));
       uids.forEach((uid, place) => { this.drawings.get(uid).number = fresh[place]; });
@@ -288,6 +290,13 @@ export class Session {
       await this.ensure([]);
       await this.answered(await api.overlap(this.id, rule, this.view.sequence));
     });
+  }
+
+  /** Whether 2D bundles carry prompts through the volume; what is prompted already is answered anew. */
+  throughSlices(on) {
+    this.through = on;
+    if (!this.view?.prompts.length) return this.changed();
+    return this.run(async () => this.answered(await api.through(this.id, on, this.view.sequence)));
   }
 
   save(told) {

@@ -69,6 +69,8 @@ export function build(panel) {
       session.current = panel.object;
       session.run(() => session.showUncertain());
     }) });
+  const through = element("input", { type: "checkbox", dataset: { pz: "through" },
+    onchange: act((session) => session.throughSlices(through.checked)) });
   const prompts = element("div", { className: "pz-list pz-prompts", dataset: { pz: "prompts" } });
   const stored = element("div", { className: "pz-list", dataset: { pz: "stored" } });
   const save = button("save", "Save", "Label and DICOM SEG, with the prompts as provenance", () => panel.save());
@@ -88,6 +90,8 @@ export function build(panel) {
     element("label", {}, "Box depth ", depth, " mm"), words, list,
     element("div", { className: "pz-row" }, element("label", {}, live, " live"), run, undo, redo),
     element("div", { className: "pz-row" }, element("b", { textContent: "Objects" }), add, overlap), objects,
+    element("label", { title: "A 2D bundle carries the prompts from slice to slice through the volume" }, through,
+      " Through slices"),
     element("label", {}, uncertain, " show uncertainty"),
     element("b", { textContent: "Prompts" }), prompts,
     element("div", { className: "pz-row" }, save, fresh), stored, element("div", { className: "pz-row" }, next, strategy),
@@ -155,6 +159,8 @@ export function build(panel) {
     run.disabled = !session.pending.length;
     save.disabled = !session.id;
     overlap.value = session.view?.overlap ?? "last";
+    through.disabled = panel.bundle?.dimensions !== 2;
+    through.checked = session.through && !through.disabled;
     if (!objects.contains(document.activeElement)) {
       objects.replaceChildren(...session.objects.map((object) => objectRow(session, object)));
     }
@@ -169,7 +175,9 @@ export function build(panel) {
       ...waiting.map((prompt) => element("div", { className: "pz-waiting" }, describe(prompt), " (waits for Run)")));
     const answer = session.answer;
     if (!panel.message.text && answer) {
-      message.textContent = answer.reason || `${answer.seconds.total.toFixed(2)} s, ${answer.engine}`;
+      const carried = answer.objects.find((entry) => entry.object_id === panel.object)?.through_slices;
+      const slices = carried ? `, ${Object.keys(carried.estimated_dice).length} slices from ${carried.anchors.length}` : "";
+      message.textContent = answer.reason || `${answer.seconds.total.toFixed(2)} s, ${answer.engine}${slices}`;
     }
   }
 
