@@ -98,10 +98,10 @@ def bench(
     from promptzoo.evaluation.bench import run_bench, write_results
     from promptzoo.evaluation.datalist import Datalist
 
-    info = _checked_bundle(bundle, weights, variant, slice_wise)
-    reduce = _slices(info, slices, slice_wise)
+    info = checked_bundle(bundle, variant, slice_wise, weights)
+    reduce = slices_of(info, slices, slice_wise)
     listed = Datalist.read(datalist, modalities=words(modality) or None, match=match, min_voxels=min_voxels,
-                           tasks=words(task) or _tasks(info, slice_wise), slices=reduce,
+                           tasks=words(task) or tasks_of(info, slice_wise), slices=reduce,
                            max_components=max_components or None)
     if max_components < 0 or min_voxels < 0 or seed < 0:
         raise PromptZooError(complain("max components, min voxels, seed", [max_components, min_voxels, seed],
@@ -136,7 +136,7 @@ def bench(
         raise typer.Exit(UNEXPECTED)
 
 
-def _checked_bundle(bundle: str | None, weights: str | None, variant: str | None, slice_wise: bool) -> BundleInfo:
+def checked_bundle(bundle: str | None, variant: str | None, slice_wise: bool, weights: str | None = None) -> BundleInfo:
     """The bundle or the public weights, found to be measurable before anything heavy starts."""
     if bundle is None and weights is None:
         raise PromptZooError(complain("what to measure", "nothing", "--bundle NAME or --weights NAME"))
@@ -150,7 +150,8 @@ def _checked_bundle(bundle: str | None, weights: str | None, variant: str | None
     return info
 
 
-def _slices(info: BundleInfo, wanted: str, slice_wise: bool) -> str | None:
+def slices_of(info: BundleInfo, wanted: str, slice_wise: bool) -> str | None:
+    """The slices rule of a datalist, from an option of :data:`SLICES`."""
     one_of(wanted, SLICES, "slices option")
     if slice_wise:
         if wanted == "largest":
@@ -161,7 +162,8 @@ def _slices(info: BundleInfo, wanted: str, slice_wise: bool) -> str | None:
     return None if wanted == "none" else wanted
 
 
-def _tasks(info: BundleInfo, slice_wise: bool) -> list[str] | None:
+def tasks_of(info: BundleInfo, slice_wise: bool) -> list[str] | None:
+    """The tasks of a datalist that a bundle's dimensions allow; None for all."""
     return ["seg3d", "seg"] if info.dimensions == 3 or slice_wise else None
 
 

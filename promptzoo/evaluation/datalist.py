@@ -235,6 +235,10 @@ class Datalist:
         parts = count_components(mask) if self.max_components is not None else 0
         return f"{parts} components" if self.max_components is not None and parts > self.max_components else None
 
+    def drawing(self, seed: int) -> np.ndarray:
+        """Numbers of the rows in the order in which :meth:`select` draws them."""
+        return generator(seed, 20250).permutation(len(self.rows))
+
     def select(self, limit: int | None = None, seed: int = 0) -> tuple[list[Row], list[tuple[Row, str]]]:
         """Choose the rows to measure on.
 
@@ -248,7 +252,7 @@ class Datalist:
         """
         order: Iterator[int] | range = range(len(self.rows))
         if limit is not None and limit < len(self.rows):
-            order = iter(generator(seed, 20250).permutation(len(self.rows)))
+            order = iter(self.drawing(seed))
         chosen, excluded = [], []
         for number in order:
             if limit is not None and len(chosen) >= limit:

@@ -127,6 +127,13 @@ class Surface:
         distance, _ = other._tree.query(self.points, distance_upper_bound=bound)
         return float(self.sizes[np.isfinite(distance)].sum())
 
+    def mean_distance(self, other: "Surface") -> float | None:
+        """Mean distance in mm of both surfaces to each other, weighted by area (length in 2D); None if one is empty."""
+        if self._tree is None or other._tree is None:
+            return None
+        away = [float((a._tree.query(b.points)[0] * b.sizes).sum()) for a, b in ((self, other), (other, self))]
+        return sum(away) / float(self.sizes.sum() + other.sizes.sum())
+
 
 def surface_dice(prediction: object, reference: object, spacing_mm: Sequence[float],
                  tolerance_mm: float = NSD_TOLERANCE_MM) -> float:

@@ -8,6 +8,8 @@ from typing import Any, Callable, Sequence
 import numpy as np
 import torch
 
+from promptzoo.inference.candidates import Candidates
+from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.state import StateCache
 from promptzoo.inference.zoom import Look, Request, ZoomSegmenter, ZoomSettings, in_window
@@ -88,6 +90,10 @@ class SamSegmenter(ZoomSegmenter):
         half = snapped / 2 / spacing
         return super()._window(centre - half, centre + half, 1.0, spacing, shape)
 
+    def window_over(self, low: np.ndarray, high: np.ndarray, spacing: np.ndarray, shape: Sequence[int]) -> Window:
+        """The window of the grid that sees a region, faces ``low`` to ``high``, of an image of ``shape``."""
+        return self._window(low, high, 1.0, spacing, shape)
+
     def _pass(self, jobs: Sequence[tuple[Request, Window]]) -> list[Look]:
         views: dict[tuple[int, Window], np.ndarray] = {}
         for request, window in jobs:
@@ -107,10 +113,28 @@ class SamSegmenter(ZoomSegmenter):
 
     def ask(self, windows: Sequence[EncodedWindow], prompts: Sequence[SamPrompt]) -> tuple[np.ndarray, np.ndarray]:
         """Logits ``[B, 1, S, S]`` and predicted IoU ``[B, 1]`` of prompts, each on its window."""
-        inputs = [np.stack(parts) for parts in zip(*(window.parts for window in windows))]
-        inputs += [np.stack([getattr(p, name) for p in prompts]) for name in ("points", "labels", "dense")]
-        logits, ious = self.network(*inputs)[:2]
+        logits, ious = self.decoded(windows, prompts)[:2]
         return logits, ious
+
+    def decoded(self, windows: Sequence[EncodedWindow], prompts: Sequence[SamPrompt]) -> Arrays:
+        """All that the decoder says: see :meth:`promptzoo.networks.sam.PromptableSam.decode`."""
+        inputs = [np.stack(parts) for parts in zip(*(window.parts for window in windows))]
+        return self.network(*inputs, *(np.stack([getattr(p, name) for p in prompts])
+                                       for name in ("points", "labels", "dense")))
+
+    def candidates_on(self, window: Window, image: np.ndarray, prompts: ObjectPrompts) -> Candidates:
+        """The masks among which an ambiguous prompt leaves the choice, for any prompt.
+
+        Args:
+            window: where to look, best the last window that the answer to these prompts looked through.
+            image: ``[i, j]`` intensities; a CT image already cut to its display window.
+            prompts: prompts of one object. A mask of an earlier window is not fed back: with it the decoder no longer
+                doubts.
+        """
+        view = normalise(window.sample(image))
+        told = sam_prompt(in_window(prompts, window, None), view)
+        masks, ious = self.decoded([self.encoded(view)], [told])[2:]
+        return Candidates.of(window, masks[0, 1:], ious[0, 1:], prompts)
 
 
 def dice_of_iou(iou: float) -> float:

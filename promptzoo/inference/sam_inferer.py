@@ -5,10 +5,12 @@ from typing import Any, Mapping, Sequence
 
 import torch
 
-from promptzoo.inference.interactive import InteractivePredictor
+from promptzoo.core.errors import BundleError, complain
+from promptzoo.inference.candidates import check_selection
 from promptzoo.inference.monai_inferer import InteractiveInferer, Part
 from promptzoo.inference.multibox import MultiBox, MultiBoxSegmenter
 from promptzoo.inference.sam import SamParts, SamSegmenter
+from promptzoo.inference.sam_predictor import SamPredictor, SelectingSegmenter
 from promptzoo.networks.sam import DecoderForward
 from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS, TOKENS
 
@@ -23,23 +25,32 @@ class SamInferer(InteractiveInferer):
         settings, calibration, overlap, propagation: see :class:`InteractiveInferer`.
         embedding_mb: most memory for encoded windows.
         multibox: arguments of :class:`promptzoo.inference.multibox.MultiBox`; None answers the given box alone.
+        selection: which candidate is the answer, see :data:`promptzoo.inference.candidates.SELECTIONS`; None: the one
+            predicted best for a prompt that leaves doubt, else the decoder's mask for prompts that leave none.
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None,
                  calibration: Mapping[str, Sequence[float]] | None = None, overlap: str = "last",
                  embedding_mb: int = 128, multibox: Mapping[str, Any] | None = None,
-                 propagation: Mapping[str, Any] | None = None) -> None:
+                 selection: str | None = None, propagation: Mapping[str, Any] | None = None) -> None:
         super().__init__(2, settings, calibration, overlap, propagation=propagation)
         self.embedding_mb = embedding_mb
         self.multibox = None if multibox is None else MultiBox(**multibox)
+        if multibox is not None and selection is not None:
+            raise BundleError(complain("selection of candidates beside many boxes", selection, "one of the two"))
+        self.selection = None if selection is None else check_selection(selection)
 
-    def predictor(self, network: SamParts, name: str = "sam", engine: str = "torch") -> InteractivePredictor:
+    def predictor(self, network: SamParts, name: str = "sam", engine: str = "torch") -> SamPredictor:
         """The predictor with these settings around a plain or compiled network."""
         limit = self.embedding_mb << 20
-        segmenter = (SamSegmenter(network, self.settings, limit) if self.multibox is None
-                     else MultiBoxSegmenter(network, self.settings, self.multibox, limit))
-        return InteractivePredictor(network.decode, 2, self.settings, self.calibration, name, engine, SAM_KINDS,
-                                    segmenter=segmenter, propagation=self.propagation)
+        if self.multibox is not None:
+            segmenter: SamSegmenter = MultiBoxSegmenter(network, self.settings, self.multibox, limit)
+        elif self.selection is not None:
+            segmenter = SelectingSegmenter(network, self.settings, self.selection, limit)
+        else:
+            segmenter = SamSegmenter(network, self.settings, limit)
+        return SamPredictor(network.decode, 2, self.settings, self.calibration, name, engine, SAM_KINDS,
+                            segmenter=segmenter, propagation=self.propagation)
 
     def wrap(self, network: Any) -> SamParts:
         """A torch network as what :meth:`predictor` takes."""

@@ -154,6 +154,10 @@ class ZoomSegmenter:
             look = (yield Request(image, (closer,), prompts, look))[0]
         for _ in range(self.settings.self_loops):
             look = (yield Request(image, (look.window,), prompts, look))[0]
+        return self.local(look, prompts)
+
+    def local(self, look: Look, prompts: ObjectPrompts) -> Look:
+        """A look after enough corrections changes the session's mask only where they asked for it."""
         corrections = len(prompts.positive) + len(prompts.negative) - 1 + (prompts.box is not None)
         return self._only_asked(look, prompts) if corrections >= self.settings.local_after else look
 

@@ -31,8 +31,8 @@ def test_variants_run(bundle, workflow, small_training, case, phantom, tmp_path)
 
 
 def _answers_only(overlay):
-    """Whether an overlay changes only how the bundle's own weights are asked."""
-    return all(key.startswith("inferer") for key in json.loads(overlay.read_text()))
+    """Whether an overlay changes only how the bundle's own weights are asked or studied."""
+    return all(key.startswith(("inferer", "study")) for key in json.loads(overlay.read_text()))
 
 
 def _segments(bundle, workflow, case, phantom, name, folder, weights):

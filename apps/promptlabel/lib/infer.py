@@ -6,6 +6,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from promptzoo.cli.server.reply import describe, extension, label_names, labelmap, write_labels
 from promptzoo.cli.server.service import is_ready
 from promptzoo.cli.server.wire import Form, read_prompts
+from promptzoo.core.advice import recommend
 
 
 def options(bundle, kinds):
@@ -38,6 +39,11 @@ class PromptInferTask(InferTask):
     def is_valid(self):
         """Whether the weights are there."""
         return self.bundle is None or is_ready(self.bundle)
+
+    def info(self):
+        """What MONAI Label tells clients of the task; with the advice of the bundle's study, if it has one."""
+        told = recommend(self.bundle) if self.bundle else None
+        return super().info() | ({"recommended_prompt": told.prompt} if told else {})
 
     def __call__(self, request):
         """Segment; returns the path of the label map and its description.

@@ -1,4 +1,4 @@
-"""What the panel in OHIF asks beside sessions: the bundles, which image a series is, and the next case."""
+"""What the panel in OHIF asks beside sessions: the bundles, which image a series is, advice, and the next case."""
 from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Optional
@@ -7,7 +7,9 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
+from promptzoo.cli.choice import choose_bundle
 from promptzoo.cli.server.saving import Archive
+from promptzoo.core.advice import recommend
 from promptzoo.core.bundles import BundleInfo
 from promptzoo.core.errors import NotFoundError, complain
 from promptzoo.core.geometry import Grid
@@ -57,6 +59,19 @@ class NextView(BaseModel):
     reason: str
 
 
+class AdviceView(BaseModel):
+    """The prompt to begin with, as measured on other objects."""
+
+    bundle: str
+    recommended_prompt: Optional[str] = Field(description="box or point; None where nothing can be advised.")
+    count: int = 0
+    clicks: int = Field(0, description="What it costs; a box counts two.")
+    margin: Optional[float] = Field(None, description="Larger than the object by this fraction of its side; boxes.")
+    expected_dice: Optional[float] = None
+    n: int = Field(0, description="Objects that it was measured on.")
+    reason: str = Field(description="What the advice rests on, or why there is none.")
+
+
 def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
                   strategies: Callable[[], Mapping[str, str]],
                   choose: Callable[[str], Mapping[str, Any] | None], archive: Archive | None,
@@ -92,6 +107,24 @@ def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
         shape = (int(grid.shape[0]), int(grid.shape[1]), int(grid.shape[2]))
         return SeriesView(image=link.image_id, study=link.study_uid, series=link.series_uid, shape=shape,
                           affine=grid.affine.tolist())
+
+    @router.get("/advice")
+    def advice(bundle: str = "auto", modality: str = "", label: str = "", image: str = "") -> AdviceView:
+        """Which prompt to begin with on an object, by what the bundle's study measured.
+
+        Of `auto` the bundle counts that would be chosen for the image. The modality may be DICOM's code.
+        """
+        known = bundles()
+        if bundle == "auto" and image:
+            bundle = choose_bundle(grid_of(image), (), known.values()).name
+        if bundle not in known:
+            raise NotFoundError(complain("bundle", bundle, ", ".join(known) or "none"))
+        told = recommend(known[bundle], modality, label)
+        if told is None:
+            return AdviceView(bundle=bundle, recommended_prompt=None, reason="nothing was measured on enough objects")
+        return AdviceView(bundle=bundle, recommended_prompt=told.prompt, count=told.count, clicks=told.clicks,
+                          margin=told.margin, expected_dice=told.expected_dice, n=told.n,
+                          reason=f"{told.condition}: Dice {told.expected_dice:.2f} on {told.n} objects, {told.group}")
 
     @router.get("/next")
     def next_case(strategy: str = "first") -> NextView:

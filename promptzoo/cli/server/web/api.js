@@ -50,6 +50,7 @@ const at = (expected) => (expected === undefined ? "" : `expected_sequence=${exp
 export const api = {
   config: () => json("GET", "/promptzoo/viewer/config"),
   series: (uid) => json("GET", `/promptzoo/viewer/series/${uid}`),
+  advice: (image, bundle, modality) => json("GET", "/promptzoo/viewer/advice?" + new URLSearchParams({ image, bundle, modality })),
   next: (strategy) => json("GET", `/promptzoo/viewer/next?strategy=${encodeURIComponent(strategy)}`),
   sessions: (image) => json("GET", `${SESSIONS}?limit=5&image=${encodeURIComponent(image)}`),
   create: (image, bundle, kinds) => json("POST", SESSIONS, { image, bundle, kinds }),

@@ -39,11 +39,21 @@ class Panel {
       if (earlier) await this.session.open(earlier);
       else this.offer = (await api.sessions(series.image)).sessions.find((entry) => entry.sequence > 0);
       this.say("");
+      if (!earlier) await this.propose();
     } catch (error) {
       this.session = null;
       this.fail(error);
     }
     this.show();
+  }
+
+  /** Choose the tool that the bundle's study advises for this modality, unless a person chose one. */
+  async propose() {
+    const { session } = this;
+    const told = await api.advice(session.series.image, session.bundle, session.set.Modality ?? "").catch(() => null);
+    if (!told?.recommended_prompt || this.tool || session.id || session !== this.session) return;
+    this.choose(told.recommended_prompt === "box" ? "box" : "point+");
+    this.say(`Begin with ${told.reason}.`);
   }
 
   /** Tell of segmentations that were stored since. */
@@ -84,6 +94,7 @@ class Panel {
       this.session.bundle = name;
       const usable = given.filter((prompt) => this.takes(prompt.kind));
       if (usable.length) this.session.run(() => this.session.say(usable, []));
+      else this.propose();
       this.show();
     });
   }

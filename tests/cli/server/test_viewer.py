@@ -1,0 +1,50 @@
+"""The advice that the panel asks for when a case opens."""
+import json
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the server needs the extra label")
+
+from fastapi import FastAPI  # noqa: E402
+from fastapi.testclient import TestClient  # noqa: E402
+
+from promptzoo.cli.server.problems import install  # noqa: E402
+from promptzoo.cli.server.viewer import viewer_router  # noqa: E402
+
+
+@pytest.fixture
+def ask(service, image_file):
+    """A function that asks for advice; the bundle of volumes has some."""
+    docs = service.bundles["clicks_3d"].path / "docs"
+    docs.mkdir()
+    entry = {"condition": "box +5%", "prompt": "box", "count": 1, "clicks": 2, "margin": 0.05, "dice": 0.81, "n": 12}
+    (docs / "advice.json").write_text(json.dumps({"all": {"n": 3, "reason": "too few cases: 3"},
+                                                  "modality": {"X-ray": {"n": 12, "recommended": entry}}, "organ": {}}))
+    app = FastAPI()
+    app.include_router(viewer_router("0", lambda: service.bundles, dict, lambda name: None, None,
+                                     lambda image: service.images.open(image_file).grid))
+    install(app)
+    client = TestClient(app)
+
+    def get(code=200, **query):
+        answer = client.get("/promptzoo/viewer/advice", params=query)
+        assert answer.status_code == code, answer.text
+        return answer.json()
+
+    return get
+
+
+def test_advice_is_served_by_modality(ask):
+    told = ask(bundle="clicks_3d", modality="DX")
+    assert told["recommended_prompt"] == "box" and told["expected_dice"] == 0.81 and told["n"] == 12
+    assert told["reason"] == "box +5%: Dice 0.81 on 12 objects, modality X-ray" and told["margin"] == 0.05
+    nothing = ask(bundle="clicks_3d", modality="MR")
+    assert nothing["recommended_prompt"] is None and "enough objects" in nothing["reason"]
+    assert ask(bundle="clicks_2d", modality="DX")["recommended_prompt"] is None
+
+
+def test_auto_is_the_bundle_that_fits_the_image(ask):
+    told = ask(modality="CR", image="scan")
+    assert told["bundle"] == "clicks_3d" and told["recommended_prompt"] == "box"
+    assert "bundle: got auto" in ask(404)["detail"]["reason"]
+    assert "clicks_2d" in ask(404, bundle="nope")["detail"]["reason"]
