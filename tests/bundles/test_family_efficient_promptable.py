@@ -132,11 +132,11 @@ def test_everything_first_then_the_prompt_picks(bundle):
     picker = load_predictor(bundle.path, variant="fastsam", engine="torch")
     parts, calls = picker.segmenter.parts, []
     picker.segmenter.network = lambda *inputs: calls.append(len(inputs[0])) or parts.decode(*inputs)
-    state, asked = picker.encode(volume), []
-    for shift in (0.0, 2.0):
-        at = np.argwhere(labels[:, :, k] == values["liver"])
-        box = Box((*(at.min(0) - shift), float(k)), (*(at.max(0) + 1.0 + shift), float(k + 1)), 1, "voxel")
-        asked.append(picker.decode(state, PromptSet((box,))).objects[0])
+    state = picker.encode(volume)
+    for name in ("liver", "stomach"):
+        organ = labels[:, :, k] == values[name]
+        at = np.argwhere(organ)
+        box = Box((*map(float, at.min(0)), float(k)), (*map(float, at.max(0) + 1), float(k + 1)), 1, "voxel")
+        found = picker.decode(state, PromptSet((box,))).objects[0].mask[:, :, k]
+        assert dice(found, organ) > 0.65, f"{name}: {dice(found, organ):.3f}"
     assert sum(calls) == 100, "one click of the grid each, and none for the second box"
-    assert np.array_equal(asked[0].mask, asked[1].mask)
-    assert dice(asked[0].mask[:, :, k], labels[:, :, k] == values["liver"]) > 0.5
