@@ -31,11 +31,12 @@ def export(
     with waiting(f"Exporting {info.name} for {engine}", as_json):
         parts = network_parts(str(info.path), variant)
         notes = {}
-        for part, (module, example) in parts.items():
-            folder, name = (out, info.name) if len(parts) == 1 else (out / part, part)
-            note = export_bundle_module(module, example, folder, engine, precision, name=name,
-                                        mask_outputs=() if part == "image_encoder" else (0,))
-            notes[part] = {"folder": str(folder), **note}
+        for name, part in parts.items():
+            folder, stem = (out, info.name) if len(parts) == 1 else (out / name, name)
+            note = export_bundle_module(part.module, part.example, folder, engine, name=stem,
+                                        mask_outputs=() if name == "image_encoder" else (0,),
+                                        **part.options(precision))
+            notes[name] = {"folder": str(folder), **note}
     if as_json:
         told = next(iter(notes.values())) if len(parts) == 1 else {"folder": str(out), "parts": notes}
         print_json({"bundle": info.name, "version": info.version, "variant": variant, **told})
@@ -54,8 +55,8 @@ def _tell(title: str, note: dict[str, Any]) -> None:
     typer.echo(f"folder: {note['folder']}")
 
 
-def network_parts(bundle: str, variant: str | None) -> dict[str, tuple[Any, Any]]:
-    """The parts of a bundle's network that engines compile, each as a module and its example inputs.
+def network_parts(bundle: str, variant: str | None) -> dict[str, Any]:
+    """The parts of a bundle's network that engines compile, see :class:`promptzoo.inference.monai_inferer.Part`.
 
     Raises:
         BundleError: if the weights are missing or do not fit.
@@ -63,5 +64,4 @@ def network_parts(bundle: str, variant: str | None) -> dict[str, tuple[Any, Any]
     from promptzoo.inference.loader import load_network
 
     network, parser = load_network(get_bundle(bundle), variant)
-    parts = parser.get_parsed_content("inferer").parts(network)
-    return {name: (part.module, part.example) for name, part in parts.items()}
+    return parser.get_parsed_content("inferer").parts(network)

@@ -95,7 +95,7 @@ def load_predictor(bundle: str | Path, engine: str = "auto", precision: str = "a
     if engine == "torch" and precision in ("auto", "fp32"):
         return inferer.predictor(inferer.wrap(network), info.name, "torch fp32")
     compile_engine = parser.get_parsed_content("compile_engine")  # engines are a sibling floor: named by the bundle
-    compiled = {name: compile_engine(part.module, part.example, engine=engine, precision=precision,
+    compiled = {name: compile_engine(part.module, part.example, engine=engine, **part.options(precision),
                                      precision_policy=dict(info.precision), mask_outputs=part.masks,
                                      key=f"{info.name}-{info.version}-{variant or ''}-{name}")
                 for name, part in inferer.parts(network).items()}

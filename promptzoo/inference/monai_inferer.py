@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -46,11 +46,22 @@ class Part:
         module: in eval mode, positional float32 tensors in.
         example: its inputs.
         masks: which outputs are mask logits.
+        samples: makes inputs to calibrate int8 on; None if there are none.
+        float_only: stays in floating point where int8 is asked of the others.
     """
 
     module: torch.nn.Module
     example: tuple[torch.Tensor, ...]
     masks: tuple[int, ...] = (0,)
+    samples: Callable[[], Sequence[tuple[np.ndarray, ...]]] | None = None
+    float_only: bool = False
+
+    def options(self, precision: str) -> dict[str, Any]:
+        """Arguments ``precision`` and ``calibration`` for the engine of this part, asked for a precision."""
+        if precision == "int8" and self.float_only:
+            precision = "auto"
+        samples = self.samples if precision == "int8" else None
+        return {"precision": precision, "calibration": samples() if samples else None}
 
 
 class InteractiveInferer(Inferer):

@@ -1,11 +1,13 @@
 """SAM-like bundles as a MONAI inferer."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Mapping, Sequence
 
 import torch
 
 from promptzoo.core.errors import BundleError, complain
+from promptzoo.inference.calibration_windows import calibration_windows
 from promptzoo.inference.candidates import check_selection
 from promptzoo.inference.monai_inferer import InteractiveInferer, Part
 from promptzoo.inference.multibox import MultiBox, MultiBoxSegmenter
@@ -67,8 +69,9 @@ class SamInferer(InteractiveInferer):
         points = torch.zeros(1, TOKENS, 2)
         points[0, 1] = side / 2
         dense = torch.zeros(1, len(DENSE_CHANNELS), side // 2, side // 2)
-        return {"image_encoder": Part(network.image_encoder.eval(), (image,), ()),
-                "mask_decoder": Part(DecoderForward(network).eval(), (*encoded, points, labels, dense), (0, 2))}
+        return {"image_encoder": Part(network.image_encoder.eval(), (image,), (), partial(calibration_windows, side)),
+                "mask_decoder": Part(DecoderForward(network).eval(), (*encoded, points, labels, dense), (0, 2),
+                                     float_only=True)}
 
     def assemble(self, compiled: Mapping[str, Any]) -> SamParts:
         """The compiled parts as what :meth:`predictor` takes."""

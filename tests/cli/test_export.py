@@ -20,6 +20,8 @@ def small_network(monkeypatch):
     """A network of one convolution in place of a bundle's."""
     import torch
 
+    from promptzoo.inference.monai_inferer import Part
+
     class Network(torch.nn.Module):
         """Two outputs, as the exporters expect of a promptable network."""
 
@@ -33,7 +35,7 @@ def small_network(monkeypatch):
             return logits, logits.mean((1, 2, 3))[:, None]
 
     monkeypatch.setattr("promptzoo.cli.export.network_parts",
-                        lambda bundle, variant: {"network": (Network().eval(), (torch.zeros(1, 2, 16, 16),))})
+                        lambda bundle, variant: {"network": Part(Network().eval(), (torch.zeros(1, 2, 16, 16),))})
 
 
 def test_export(run, bundles, small_network):
