@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from promptzoo.core.volume import Volume
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.state import EncodedImage
 from promptzoo.inference.zoom import Look, Network, ZoomSegmenter, ZoomSettings
-from promptzoo.prompts.types import PromptSet
+from promptzoo.prompts.types import Box, PromptSet
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class InteractivePredictor:
         keep = [a for a in range(3) if a != axis]
         spacing = [state.canonical.spacing_mm[a] for a in keep]
         full = np.zeros(state.data.shape, dtype=np.float32)
-        estimates, looks = [], []
+        estimates, looks, indices = [], [], []
         for index in prompted_slices(own, axis, state.data.shape[axis]):
             part = own.on_slice(axis, index)
             if part.prior is not None and not (part.prior >= 0.5).any():
@@ -130,8 +131,13 @@ class InteractivePredictor:
             np.moveaxis(full, axis, 0)[index][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
             estimates.append(look.quality)
             looks.append(look)
+            indices.append(index)
         estimate = self._estimate(float(np.mean(estimates))) if estimates else 0.0
-        return self._native(state, object_id, (0, 0, 0), full, estimate, looks)
+        answer = self._native(state, object_id, (0, 0, 0), full, estimate, looks)
+        used = [(index, look.box) for index, look in zip(indices, looks) if look.box is not None]
+        if not used:
+            return answer
+        return replace(answer, info={**answer.info, "corrected_box": _hull(state, object_id, axis, used)})
 
     def _estimate(self, raw: float) -> float:
         if self.calibration is None:
@@ -150,6 +156,15 @@ class InteractivePredictor:
             low[source] = int(state.canonical.shape[axis] - full_high[axis] if flip else full_low[axis])
         info = {"windows": [list(look.history) for look in looks]}
         return ObjectPrediction(object_id, state.source, tuple(low), np.ascontiguousarray(native), estimate, 0.5, info)
+
+
+def _hull(state: EncodedImage, object_id: int, axis: int,
+          used: Sequence[tuple[int, tuple[np.ndarray, np.ndarray]]]) -> Box:
+    """One box around those used on slices ``(index, faces)`` across ``axis``, in voxels of the image itself."""
+    low = np.insert(np.min([faces[0] for _, faces in used], 0), axis, min(index for index, _ in used) - 0.5)
+    high = np.insert(np.max([faces[1] for _, faces in used], 0), axis, max(index for index, _ in used) + 0.5)
+    box = Box(tuple(low + 0.5), tuple(high + 0.5), object_id, "voxel")
+    return PromptSet((box,)).to_world(state.canonical).to_voxel(state.source).of("box")[0]
 
 
 def slice_axis(grid: Grid, prompts: ObjectPrompts) -> int:

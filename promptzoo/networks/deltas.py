@@ -62,6 +62,21 @@ def base_of(path: Path, told: dict[str, str]) -> Path:
     return found
 
 
+def whole(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a file for a network; under those of a delta lie those of its base that the network has.
+
+    Raises:
+        BundleError: if a file is missing or unreadable.
+    """
+    state, told = read_file(path)
+    if "base" not in told:
+        return state
+    base = read_file(base_of(path, told))[0]
+    own = network.state_dict()
+    base = network.inherited(base) if hasattr(network, "inherited") else base
+    return {**{name: value for name, value in base.items() if name in own}, **state}
+
+
 def fill(network: nn.Module, path: Path) -> None:
     """Load a weights file into a network, strictly; a delta brings its base along.
 
@@ -71,12 +86,7 @@ def fill(network: nn.Module, path: Path) -> None:
     Raises:
         BundleError: if a file is missing, unreadable or does not fit.
     """
-    state, told = read_file(path)
-    if "base" in told:
-        base = read_file(base_of(path, told))[0]
-        own = network.state_dict()
-        base = network.inherited(base) if hasattr(network, "inherited") else base
-        state = {**{name: value for name, value in base.items() if name in own}, **state}
+    state = whole(path, network)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

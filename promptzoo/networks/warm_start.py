@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from promptzoo.core.errors import BundleError, complain
-from promptzoo.networks.deltas import SUFFIX, fill, read_file
+from promptzoo.networks.deltas import SUFFIX, whole
 
 
 def adapted(name: str, source: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
@@ -38,8 +38,8 @@ def start_from(network: nn.Module, weights: str) -> nn.Module:
 
     Args:
         network: network to fill, changed in place.
-        weights: state dictionary file of a relative, or a delta of this very network; an empty string leaves the
-            network as it is.
+        weights: state dictionary file of a relative, or a delta of one (its base is taken along); an empty string
+            leaves the network as it is.
 
     Returns:
         The network.
@@ -52,11 +52,8 @@ def start_from(network: nn.Module, weights: str) -> nn.Module:
     if not Path(weights).is_file():
         raise BundleError(complain("weights to start from", weights, "an existing file",
                                    "Train that bundle first, or pass --initial_weights ''"))
-    if Path(weights).suffix == SUFFIX:
-        fill(network, Path(weights))
-        return network
-    source = read_file(Path(weights))[0]
-    if hasattr(network, "inherited"):
+    source = whole(Path(weights), network)
+    if Path(weights).suffix != SUFFIX and hasattr(network, "inherited"):
         source = network.inherited(source)
     state, taken = network.state_dict(), 0
     for name, own in state.items():

@@ -140,6 +140,8 @@ class ObjectAnswer(BaseModel):
     prompts: int = Field(description="How many are in force.")
     voxels: int
     estimated_dice: Optional[float]
+    corrected_box: Optional[dict[str, Any]] = Field(None, description="The box that was used in place of the given one,"
+                                                                      " as a prompt in voxels of the image.")
 
 
 class AnswerView(BaseModel):
