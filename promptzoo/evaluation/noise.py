@@ -39,7 +39,7 @@ def box_iou(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
 
 
 def noise_curves(datalist: Datalist, predictors: Mapping[str, Predictor], *, limit: int | None = 40, seed: int = 0,
-                 draws: int = 2, by: Callable[[Row], str] = lambda row: "all",
+                 draws: int = 1, by: Callable[[Row], str] = lambda row: "all",
                  progress: Progress | None = None) -> dict:
     """Give all predictors the same poor prompts.
 

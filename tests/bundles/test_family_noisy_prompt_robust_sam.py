@@ -27,10 +27,11 @@ def tight(mask):
 
 
 def moved(mask, shift, rng):
-    """A prompt set with the true box moved by ``shift`` sides along both axes, each way at random."""
+    """A prompt set with the true box moved by ``shift`` sides along both axes, each way at random, cut to the image."""
     low, high = tight(mask)
     by = shift * (high - low) * np.array([*rng.choice((-1, 1), 2), 0])
-    return PromptSet((Box(tuple(low + by), tuple(high + by), 1, "voxel"),))
+    low, high = np.maximum(low + by, 0), np.minimum(high + by, mask.shape)
+    return PromptSet((Box(tuple(low), tuple(high), 1, "voxel"),))
 
 
 def answers(predictor, held_out, shift):
