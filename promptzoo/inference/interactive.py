@@ -15,7 +15,7 @@ from promptzoo.inference.propagation import Propagation
 from promptzoo.inference.state import EncodedImage
 from promptzoo.inference.through import PROMPTED, ThroughSlices, digest, prompted_slices, slice_axis, spacing_of
 from promptzoo.inference.zoom import Look, Network, ZoomSegmenter, ZoomSettings
-from promptzoo.prompts.types import PromptSet
+from promptzoo.prompts.types import Box, PromptSet
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +171,9 @@ class InteractivePredictor:
         estimate = self._estimate(float(np.mean([look.quality for _, _, look in seen]))) if seen else 0.0
         info = {"windows": [list(look.history) for _, _, look in seen], PROMPTED: {
             index: (digest(raw.on_slice(axis, index), axis, index), look.quality) for axis, index, look in seen}}
+        used = [(index, look.box) for _, index, look in seen if look.box is not None]
+        if used:
+            info["corrected_box"] = _hull(state, object_id, seen[0][0], used)
         return self._native(state, object_id, (0, 0, 0), full, estimate, info)
 
     def _estimate(self, raw: float) -> float:
@@ -189,3 +192,12 @@ class InteractivePredictor:
         for axis, (source, flip) in enumerate(zip(state.move.order, state.move.flips)):
             low[source] = int(state.canonical.shape[axis] - full_high[axis] if flip else full_low[axis])
         return ObjectPrediction(object_id, state.source, tuple(low), np.ascontiguousarray(native), estimate, 0.5, info)
+
+
+def _hull(state: EncodedImage, object_id: int, axis: int,
+          used: Sequence[tuple[int, tuple[np.ndarray, np.ndarray]]]) -> Box:
+    """One box around those used on slices ``(index, faces)`` across ``axis``, in voxels of the image itself."""
+    low = np.insert(np.min([faces[0] for _, faces in used], 0), axis, min(index for index, _ in used) - 0.5)
+    high = np.insert(np.max([faces[1] for _, faces in used], 0), axis, max(index for index, _ in used) + 0.5)
+    box = Box(tuple(low + 0.5), tuple(high + 0.5), object_id, "voxel")
+    return PromptSet((box,)).to_world(state.canonical).to_voxel(state.source).of("box")[0]

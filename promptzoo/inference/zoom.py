@@ -65,12 +65,14 @@ class ZoomSettings:
 
 @dataclass(eq=False)
 class Look:
-    """One answered window: probability ``[*S]`` and estimated Dice."""
+    """One answered window: probability ``[*S]`` and estimated Dice; the box that took the place of the given one, as
+    faces in indices of the image, or None."""
 
     window: Window
     probability: np.ndarray
     quality: float
     history: tuple[str, ...] = field(default=())
+    box: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False)

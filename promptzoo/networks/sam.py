@@ -159,10 +159,7 @@ class PromptableSam(nn.Module):
             all (the first for prompts that leave no doubt, then the candidates) and their predicted IoU ``[B, 1 + C]``.
         """
         side = STRIDE * embedding.shape[-1]
-        scaled = (points + 0.5) * (self.size / side) - 0.5  # the prompt encoder knows one size of window
-        tokens = self.prompt_encoder._embed_points(scaled[:, None], labels[:, None].long(), pad=False)
-        seen = self.sampler(sample_features(embedding, (points + 0.5) / STRIDE - 0.5))
-        tokens = tokens + ((labels >= 0)[..., None].to(seen.dtype) * seen)[:, None]
+        tokens = self._tokens(embedding, points, labels)
         places = self._places(embedding)
         masks, ious = self._masks(embedding, places, tokens, self.prompt_encoder.mask_embed(F.avg_pool2d(dense, 2)),
                                   s0, s1)
@@ -176,6 +173,13 @@ class PromptableSam(nn.Module):
         sharp = low + self.refine(torch.cat([low / 10, fine, dense], 1))
         logits = F.interpolate(sharp, size=(side, side), mode="bilinear")
         return logits, (ious * choice).sum(1, keepdim=True), masks, ious
+
+    def _tokens(self, embedding: torch.Tensor, points: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Prompt tokens ``[B, 1, TOKENS, hidden]``: place, kind, and the image's features at the place."""
+        scaled = (points + 0.5) * (self.size / (STRIDE * embedding.shape[-1])) - 0.5  # the encoder knows one size
+        tokens = self.prompt_encoder._embed_points(scaled[:, None], labels[:, None].long(), pad=False)
+        seen = self.sampler(sample_features(embedding, (points + 0.5) / STRIDE - 0.5))
+        return tokens + ((labels >= 0)[..., None].to(seen.dtype) * seen)[:, None]
 
     def _places(self, embedding: torch.Tensor) -> torch.Tensor:
         """Position code of the embedding's cells ``[1, hidden, h, w]``."""

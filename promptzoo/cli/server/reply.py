@@ -11,9 +11,11 @@ import numpy as np
 from promptzoo.cli.server.service import Answer
 from promptzoo.core.errors import ImageError, complain
 from promptzoo.core.geometry import Grid
+from promptzoo.core.protocols import ObjectPrediction
 from promptzoo.data.colors import OBJECT_COLORS
 from promptzoo.data.io import write_mask
 from promptzoo.data.nifti import write_nifti
+from promptzoo.prompts.types import PromptSet
 
 EXTENSIONS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".png")
 DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
@@ -67,6 +69,9 @@ def describe(answer: Answer, labels: np.ndarray) -> dict[str, Any]:
     objects = [{"id": entry.object_id, "name": names.get(entry.object_id, ""), "voxels": counts[entry.object_id],
                 "estimated_dice": None if entry.estimated_dice is None else round(float(entry.estimated_dice), 4)}
                for entry in answer.prediction.objects]
+    for told, entry in zip(objects, answer.prediction.objects):
+        if (box := corrected_box(entry)) is not None:
+            told["corrected_box"] = box
     description: dict[str, Any] = {
         "label_names": label_names(answer, labels), "objects": objects,
         "estimated_dice": {entry["name"]: entry["estimated_dice"] for entry in objects},
@@ -76,6 +81,12 @@ def describe(answer: Answer, labels: np.ndarray) -> dict[str, Any]:
     if answer.reason:
         description["reason"] = answer.reason
     return description
+
+
+def corrected_box(entry: ObjectPrediction) -> dict[str, Any] | None:
+    """The box that a bundle used in place of the given one, as the JSON of a prompt in voxels of the image, or None."""
+    box = entry.info.get("corrected_box")
+    return None if box is None else PromptSet((box,)).to_json()["prompts"][0]
 
 
 def extension(request: Mapping[str, Any], image: Path) -> str:

@@ -170,6 +170,8 @@ class ObjectAnswer(BaseModel):
     voxels: int
     estimated_dice: Optional[float]
     through_slices: Optional[ThroughSlicesView] = Field(None, description="How prompts were carried; none if not.")
+    corrected_box: Optional[dict[str, Any]] = Field(None, description="The box that was used in place of the given one,"
+                                                                      " as a prompt in voxels of the image.")
 
 
 class AnswerView(BaseModel):

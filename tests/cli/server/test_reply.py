@@ -10,7 +10,7 @@ from promptzoo.core.errors import ImageError
 from promptzoo.core.geometry import Grid
 from promptzoo.core.protocols import ObjectPrediction, Prediction
 from promptzoo.data.io import read_labels
-from promptzoo.prompts.types import ObjectInfo, Point, PromptSet
+from promptzoo.prompts.types import Box, ObjectInfo, Point, PromptSet
 
 GRID = Grid((6, 7, 5), np.array([[-1.0, 0, 0, 5], [0, 0, 2.0, -7], [0, 0.5, 0, 3], [0, 0, 0, 1]]))
 
@@ -57,7 +57,15 @@ def test_the_description_is_complete(service):
     told = describe(given, labelmap(given, {}))
     assert told["estimated_dice"] == {"organ": 0.75, "cyst": 0.75} and told["engine"] == "cubes"
     assert told["objects"][1] == {"id": 2, "name": "cyst", "voxels": 1, "estimated_dice": 0.75}
+    assert "corrected_box" not in told["objects"][0]
     assert (told["bundle"], told["bundle_version"], told["seconds"]) == ("clicks_3d", "0.1.0", {"total": 0.1235})
+
+
+def test_a_corrected_box_is_told_as_a_prompt(service):
+    given = answer(service, (1, "organ", True))
+    given.prediction.objects[0].info["corrected_box"] = Box((1, 2, 0), (3, 4, 1), 1, "voxel")
+    told = describe(given, labelmap(given, {}))["objects"][0]["corrected_box"]
+    assert PromptSet.from_json({"schema_version": 1, "prompts": [told]}).prompts[0].high == (3.0, 4.0, 1.0)
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".seg.nrrd"])

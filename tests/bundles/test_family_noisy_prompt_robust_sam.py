@@ -1,0 +1,111 @@
+"""Honest small checks of noisy-prompt-robust-sam (families.md, section 5) on the shipped weights."""
+import numpy as np
+import pytest
+
+from promptzoo.core.seeding import generator
+from promptzoo.evaluation.noise import box_iou
+from promptzoo.inference import load_predictor
+from promptzoo.prompts import Box, Point, PromptSet
+
+from .scenes import scenes
+
+COUNT = 24
+SHIFTS = (0.0, 0.2, 0.4)
+SYSTEMS = ("desam", "robust-box-sam")
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    """Images that training never saw."""
+    return scenes(COUNT)
+
+
+def tight(mask):
+    """The true box, ``(low, high)``, half-open."""
+    at = np.argwhere(mask)
+    return at.min(0).astype(float), at.max(0) + 1.0
+
+
+def moved(mask, shift, rng):
+    """A prompt set with the true box moved by ``shift`` sides along both axes, each way at random, cut to the image."""
+    low, high = tight(mask)
+    by = shift * (high - low) * np.array([*rng.choice((-1, 1), 2), 0])
+    low, high = np.maximum(low + by, 0), np.minimum(high + by, mask.shape)
+    return PromptSet((Box(tuple(low), tuple(high), 1, "voxel"),))
+
+
+def answers(predictor, held_out, shift):
+    """One answer per image to equally poor boxes."""
+    rng = generator(21, int(100 * shift))
+    return [predictor.decode(predictor.encode(volume), moved(mask, shift, rng)).objects[0]
+            for volume, mask in held_out]
+
+
+@pytest.fixture(scope="module")
+def measured(held_out):
+    """``(name, shift) -> answers`` of the bundle, its variants and the base, made once."""
+    from .conftest import BUNDLES
+
+    place = BUNDLES / "noisy_prompt_robust_sam"
+    loaded = {"base": load_predictor(BUNDLES / "sam_box_finetune", engine="torch"),
+              "default": load_predictor(place, engine="torch"),
+              **{name: load_predictor(place, engine="torch", variant=name) for name in SYSTEMS}}
+    return {(name, shift): answers(predictor, held_out, shift) for name, predictor in loaded.items()
+            for shift in SHIFTS}
+
+
+def mean_dice(found, held_out, dice):
+    """Mean over the images."""
+    return float(np.mean([dice(answer.mask, mask) for answer, (_, mask) in zip(found, held_out)]))
+
+
+def gains(measured, held_out, dice, name):
+    """Dice above that of the base, per shift."""
+    return [mean_dice(measured[name, shift], held_out, dice) - mean_dice(measured["base", shift], held_out, dice)
+            for shift in SHIFTS]
+
+
+@pytest.mark.parametrize("name", ["default", "desam"])
+def test_the_curve_lies_above_the_base_where_boxes_are_poor(bundle, measured, held_out, dice, name):
+    """And at exact boxes not below it by more than 0.02."""
+    found = gains(measured, held_out, dice, name)
+    print(name, np.round(found, 3))
+    assert found[2] >= 0.01 and found[1] >= 0.02 and found[0] >= -0.02, np.round(found, 3).tolist()
+
+
+@pytest.mark.xfail(strict=True, reason="weights 0.1.0, on 16 scenes: 0.55, 0.43 and 0.20 against 0.59, 0.42 and 0.18 of "
+                                       "the base")
+def test_the_curve_of_robust_box_lies_above_the_base(bundle, measured, held_out, dice):
+    found = gains(measured, held_out, dice, "robust-box-sam")
+    print(np.round(found, 3))
+    assert found[2] >= 0.01 and found[1] >= 0.02 and found[0] >= -0.02, np.round(found, 3).tolist()
+
+
+@pytest.mark.xfail(strict=True, reason="weights 0.1.0, on 16 scenes: box IoU 0.275 against 0.267 of the given box; the "
+                                       "head had eight minutes of training and hardly moves boxes")
+def test_the_corrected_box_is_nearer_to_the_truth(bundle, measured, held_out):
+    rng, given, found = generator(21, 40), [], []
+    for answer, (_, mask) in zip(measured["robust-box-sam", 0.4], held_out):
+        box, used = moved(mask, 0.4, rng).prompts[0], answer.info["corrected_box"]
+        given.append(box_iou((box.low, box.high), tight(mask)))
+        found.append(box_iou((used.low, used.high), tight(mask)))
+    print(np.mean(found), np.mean(given))
+    assert np.mean(found) >= np.mean(given) + 0.05, f"{np.mean(found):.3f} against {np.mean(given):.3f}"
+
+
+@pytest.mark.xfail(strict=True, reason="weights 0.1.0, on 16 scenes: 0.593 for boxes moved by 0.4 sides, 0.588 for exact "
+                                       "ones; the predicted IoU had too little training to tell")
+def test_a_box_far_off_lowers_the_estimate(bundle, measured):
+    good, poor = (np.mean([answer.estimated_dice for answer in measured["default", shift]]) for shift in (0.0, 0.4))
+    print(good, poor)
+    assert poor <= good - 0.02, f"{poor:.3f} against {good:.3f}"
+
+
+def test_a_click_anywhere_in_the_object_finds_it(bundle, predictor, held_out, dice):
+    rng, found = generator(23, 0), []
+    for volume, mask in held_out:
+        places = np.argwhere(mask)
+        click = Point(tuple(map(float, places[rng.integers(len(places))])), True, 1, "voxel")
+        found.append(dice(predictor.decode(predictor.encode(volume), PromptSet((click,))).objects[0].mask, mask))
+    print(np.mean(found))
+    assert np.mean(found) >= 0.35, f"{np.mean(found):.3f}"
