@@ -1,7 +1,7 @@
 """All objects of a class on a slice: tiles are encoded once, a head says where to prompt, the decoder answers."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Sequence
 
 import numpy as np
@@ -12,7 +12,7 @@ from promptzoo.inference.auto_tiles import AutoParts, Tile, cover, only_own
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.sam import SamSegmenter, dice_of_iou
-from promptzoo.inference.zoom import BATCH
+from promptzoo.inference.zoom import BATCH, as_chance, keep_promises
 from promptzoo.networks.auto_prompt import HEAD_STRIDE
 from promptzoo.prompts.encoders import WindowPrompts
 from promptzoo.prompts.encoders.tokens import sam_prompt
@@ -138,7 +138,7 @@ class PromptFinder:
             told = [sam_prompt(WindowPrompts(2, c.positive, c.negative, c.box, previous=mask), tile.view)
                     for c, mask in zip(candidates, masks)]
             logits, ious = self.segmenter.ask([tile.encoded] * len(told), told)
-            chances = np.stack([self.segmenter.promised(one, in_image(replace(c, mask=None), tile), tile.window)
+            chances = np.stack([keep_promises(as_chance(one), in_image(c, tile), tile.window)
                                 for one, c in zip(logits[:, 0], candidates)])
             masks = list(chances)
         return chances, np.array([dice_of_iou(float(iou)) for iou in ious[:, 0]])
