@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Mapping, Optional
 
 import numpy as np
 import typer
@@ -101,6 +101,7 @@ def segment(
         "requested": {"engine": engine, "precision": precision}, "overlap": overlap,
         "objects": _object_records(given, prediction, labels, volume),
         "seconds": {name: round(value, 4) for name, value in seconds.items()}}
+    files = files.with_generated(prediction)
     _write(files, volume, given, labels, {**record, "not_for": list(info.not_for), "prompts": given.to_json(),
                                           "command": command_line(ctx)})
     record["files"] = files.record()
@@ -116,6 +117,7 @@ class _Files:
     png: Path | None
     prompts: Path | None
     reference: Path | None
+    generated: Mapping[Path, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, image: str, out: Path | None, png: Path | None, prompts: Path | None, reference: Path | None,
@@ -153,10 +155,18 @@ class _Files:
             seen[place] = f"the result {path}"
         return files
 
+    def with_generated(self, prediction: Prediction) -> "_Files":
+        """With the prompts that a bundle made by itself, beside the mask: a prompt set per object, to edit and give."""
+        stem = self.provenance.name.removesuffix(".json")
+        told = {self.mask.with_name(f"{stem}_prompts_{entry.object_id}.json"): entry.info["generated"]
+                for entry in prediction.objects if entry.info.get("generated")}
+        return replace(self, generated=told)
+
     def record(self) -> dict[str, str]:
         """Name to path of what was written."""
         pairs = {"mask": self.mask, "provenance": self.provenance, "png": self.png, "prompts": self.prompts}
-        return {name: str(path) for name, path in pairs.items() if path is not None}
+        made = {f"generated prompts {n}": path for n, path in enumerate(self.generated, 1)}
+        return {name: str(path) for name, path in {**pairs, **made}.items() if path is not None}
 
 
 def _image_record(image: str, volume: Volume) -> dict[str, Any]:
@@ -194,6 +204,8 @@ def _write(files: _Files, volume: Volume, prompts: PromptSet, labels: np.ndarray
                   **record}
     small = labels.astype(np.uint8) if labels.max(initial=0) <= 255 else labels
     write_mask(files.mask, small, volume.grid, names=names, reference=files.reference, provenance=provenance)
+    for path, text in files.generated.items():
+        path.write_text(text + "\n", encoding="utf-8")
     if files.prompts is not None:
         files.prompts.parent.mkdir(parents=True, exist_ok=True)
         files.prompts.write_text(json.dumps(prompts.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """From an answer to what clients of MONAI Label read: a label map in the wanted format, and its description."""
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -64,10 +65,12 @@ def object_names(answer: Answer) -> dict[int, str]:
 
 
 def describe(answer: Answer, labels: np.ndarray) -> dict[str, Any]:
-    """The JSON beside the label map: names, estimated Dice per object, seconds, engine, bundle and its version."""
+    """The JSON beside the label map: names, estimated Dice and generated prompts per object, seconds, engine, bundle
+    and its version."""
     names, counts = object_names(answer), voxel_counts(answer, labels)
     objects = [{"id": entry.object_id, "name": names.get(entry.object_id, ""), "voxels": counts[entry.object_id],
-                "estimated_dice": None if entry.estimated_dice is None else round(float(entry.estimated_dice), 4)}
+                "estimated_dice": None if entry.estimated_dice is None else round(float(entry.estimated_dice), 4),
+                **generated(entry)}
                for entry in answer.prediction.objects]
     for told, entry in zip(objects, answer.prediction.objects):
         if (box := corrected_box(entry)) is not None:
@@ -87,6 +90,12 @@ def corrected_box(entry: ObjectPrediction) -> dict[str, Any] | None:
     """The box that a bundle used in place of the given one, as the JSON of a prompt in voxels of the image, or None."""
     box = entry.info.get("corrected_box")
     return None if box is None else PromptSet((box,)).to_json()["prompts"][0]
+
+
+def generated(entry: ObjectPrediction) -> dict[str, Any]:
+    """The prompts that a bundle made by itself for an object, ``{"generated": prompt set}``; empty if it made none."""
+    told = entry.info.get("generated")
+    return {"generated": json.loads(told)} if told else {}
 
 
 def extension(request: Mapping[str, Any], image: Path) -> str:

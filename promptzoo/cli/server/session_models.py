@@ -1,7 +1,7 @@
 """The JSON of the sessions' endpoints, as OpenAPI tells it."""
 from __future__ import annotations
 
-from typing import Any, Literal, Optional
+from typing import Any, Dict, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
@@ -172,6 +172,7 @@ class ObjectAnswer(BaseModel):
     through_slices: Optional[ThroughSlicesView] = Field(None, description="How prompts were carried; none if not.")
     corrected_box: Optional[dict[str, Any]] = Field(None, description="The box that was used in place of the given one,"
                                                                       " as a prompt in voxels of the image.")
+    generated: Optional[Dict[str, Any]] = Field(None, description="Prompt set that the bundle made by itself, to edit.")
 
 
 class AnswerView(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from promptzoo.cli.server import session_models as models
-from promptzoo.cli.server.reply import corrected_box
+from promptzoo.cli.server.reply import corrected_box, generated
 from promptzoo.cli.server.session_desk import Look
 from promptzoo.data.colors import object_color
 from promptzoo.inference.sessions import Session, SessionInfo, fold
@@ -64,7 +64,8 @@ def answer_view(look: Look, output: str, prefix: str) -> models.AnswerView:
             object_id=known.object_id, name=known.name, color=known.color or object_color(known.object_id),
             prompts=sum(given.prompt.object_id == known.object_id for given in state.given), voxels=voxels,
             estimated_dice=dice, through_slices=None if entry is None else entry.info.get("through_slices"),
-            corrected_box=None if entry is None else corrected_box(entry)))
+            corrected_box=None if entry is None else corrected_box(entry),
+            **({} if entry is None else generated(entry))))
     result = None if output == "none" else f"{prefix}/{info.id}/{output}?sequence={state.sequence}"
     return models.AnswerView(
         session=info.id, sequence=state.sequence, undo_depth=state.undo_depth, redo_depth=state.redo_depth,

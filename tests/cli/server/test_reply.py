@@ -1,4 +1,5 @@
 """Label maps and descriptions as clients read them."""
+import json
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,15 @@ def test_the_extension_is_the_one_wanted_or_that_of_the_image(tmp_path):
     assert extension({}, picture) == ".nrrd" and extension({}, tmp_path) == ".nii.gz"
     with pytest.raises(ImageError, match="result_extension"):
         extension({"result_extension": "/../x"}, picture)
+
+
+def test_prompts_that_the_bundle_made_go_with_the_description(service):
+    made = PromptSet((Point((1, 2, 3), True, 1, "voxel"),))
+    one = ObjectPrediction(1, GRID, (0, 0, 0), np.ones(GRID.shape, np.float32), None,
+                           info={"generated": json.dumps(made.to_json()), "instances": 1})
+    told = describe(Answer(service.bundles["clicks_3d"], Prediction(GRID, (one,), 0.1, "cubes"),
+                           PromptSet((Point((0, 0, 0), True, 1, "voxel"),)), "", {"total": 0.1}),
+                    np.ones(GRID.shape, np.uint8))
+    assert PromptSet.from_json(told["objects"][0]["generated"]) == made
+    plain = answer(service, (1, "liver", True))
+    assert "generated" not in describe(plain, labelmap(plain, {}))["objects"][0]
