@@ -27,7 +27,7 @@ def tight(mask):
 
 
 def moved(mask, shift, rng):
-    """A prompt set with the true box moved by ``shift`` sides along both axes, each way at random, cut to the image."""
+    """The true box moved by ``shift`` sides along both axes, each way at random, cut to the image."""
     low, high = tight(mask)
     by = shift * (high - low) * np.array([*rng.choice((-1, 1), 2), 0])
     low, high = np.maximum(low + by, 0), np.minimum(high + by, mask.shape)
@@ -73,16 +73,16 @@ def test_the_curve_lies_above_the_base_where_boxes_are_poor(bundle, measured, he
     assert found[2] >= 0.01 and found[1] >= 0.02 and found[0] >= -0.02, np.round(found, 3).tolist()
 
 
-@pytest.mark.xfail(strict=True, reason="weights 0.1.0, on 16 scenes: 0.55, 0.43 and 0.20 against 0.59, 0.42 and 0.18 of "
-                                       "the base")
+@pytest.mark.xfail(strict=True, reason="weights 0.1.0: 0.029 below the base at exact boxes, 0.005 below at 0.2, "
+                                       "0.017 above at 0.4")
 def test_the_curve_of_robust_box_lies_above_the_base(bundle, measured, held_out, dice):
     found = gains(measured, held_out, dice, "robust-box-sam")
     print(np.round(found, 3))
     assert found[2] >= 0.01 and found[1] >= 0.02 and found[0] >= -0.02, np.round(found, 3).tolist()
 
 
-@pytest.mark.xfail(strict=True, reason="weights 0.1.0, on 16 scenes: box IoU 0.275 against 0.267 of the given box; the "
-                                       "head had eight minutes of training and hardly moves boxes")
+@pytest.mark.xfail(strict=True, reason="weights 0.1.0: box IoU 0.290 against 0.282 of the given box; the head had "
+                                       "minutes of training and hardly moves boxes")
 def test_the_corrected_box_is_nearer_to_the_truth(bundle, measured, held_out):
     rng, given, found = generator(21, 40), [], []
     for answer, (_, mask) in zip(measured["robust-box-sam", 0.4], held_out):
@@ -93,19 +93,23 @@ def test_the_corrected_box_is_nearer_to_the_truth(bundle, measured, held_out):
     assert np.mean(found) >= np.mean(given) + 0.05, f"{np.mean(found):.3f} against {np.mean(given):.3f}"
 
 
-@pytest.mark.xfail(strict=True, reason="weights 0.1.0, on 16 scenes: 0.593 for boxes moved by 0.4 sides, 0.588 for exact "
-                                       "ones; the predicted IoU had too little training to tell")
+@pytest.mark.xfail(strict=True, reason="weights 0.1.0: 0.591 for boxes moved by 0.4 sides, 0.576 for exact ones; the "
+                                       "predicted IoU had too little training to tell")
 def test_a_box_far_off_lowers_the_estimate(bundle, measured):
     good, poor = (np.mean([answer.estimated_dice for answer in measured["default", shift]]) for shift in (0.0, 0.4))
     print(good, poor)
     assert poor <= good - 0.02, f"{poor:.3f} against {good:.3f}"
 
 
-def test_a_click_anywhere_in_the_object_finds_it(bundle, predictor, held_out, dice):
-    rng, found = generator(23, 0), []
+def test_a_click_anywhere_in_the_object_is_answered_as_well_as_by_the_base(bundle, predictor, held_out, dice):
+    from .conftest import BUNDLES
+
+    base, found = load_predictor(BUNDLES / "sam_box_finetune", engine="torch"), []
+    rng = generator(23, 0)
     for volume, mask in held_out:
         places = np.argwhere(mask)
-        click = Point(tuple(map(float, places[rng.integers(len(places))])), True, 1, "voxel")
-        found.append(dice(predictor.decode(predictor.encode(volume), PromptSet((click,))).objects[0].mask, mask))
-    print(np.mean(found))
-    assert np.mean(found) >= 0.35, f"{np.mean(found):.3f}"
+        click = PromptSet((Point(tuple(map(float, places[rng.integers(len(places))])), True, 1, "voxel"),))
+        found.append([dice(one.decode(one.encode(volume), click).objects[0].mask, mask) for one in (predictor, base)])
+    own, plain = np.mean(found, 0)
+    print(own, plain)
+    assert own >= plain - 0.02, f"{own:.3f} against {plain:.3f}"
