@@ -10,25 +10,27 @@ from promptzoo.core.errors import NotFoundError, complain
 from promptzoo.core.geometry import Grid
 
 
-def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo] | None = None) -> BundleInfo:
+def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo] | None = None,
+                  classes: Iterable[str] = ()) -> BundleInfo:
     """The bundle for an image and the kinds of prompt given, by metadata alone.
 
-    A bundle fits that segments, takes every kind, and ships its weights. An image of one slice goes to a 2D bundle, a
-    volume to a 3D one; without one, to a 2D bundle, which segments the slices that carry a prompt. Among several the
-    first by name is taken.
+    A bundle fits that segments, takes every kind, knows every class, and ships its weights. An image of one slice goes
+    to a 2D bundle, a volume to a 3D one; without one, to a 2D bundle, which segments the slices that carry a prompt.
+    Among several the first by name is taken, those that stand alone before those derived for some purpose.
 
     Args:
         grid: the image's grid.
         kinds: kinds of prompt, see ``promptzoo.prompts.types.KINDS``.
         bundles: those to choose from; the installed ones if None.
+        classes: names of the class prompts among them.
 
     Raises:
         NotFoundError: if none fits; the message says why each does not.
     """
-    wanted, kinds = 2 if grid.is_2d else 3, set(kinds)
+    wanted, kinds, classes = 2 if grid.is_2d else 3, set(kinds), {name.lower() for name in classes}
     reasons, fitting = [], []
-    for info in sorted(find_bundles() if bundles is None else bundles, key=lambda b: b.name):
-        why = _why_not(info, kinds, wanted)
+    for info in sorted(find_bundles() if bundles is None else bundles, key=lambda b: ("base" in b.weights, b.name)):
+        why = _why_not(info, kinds, wanted, classes)
         if why:
             reasons.append(f"{info.name}: {why}")
         else:
@@ -40,11 +42,13 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
     return next((info for info in fitting if info.dimensions == wanted), fitting[0])
 
 
-def _why_not(info: BundleInfo, kinds: set[str], wanted: int) -> str:
+def _why_not(info: BundleInfo, kinds: set[str], wanted: int, classes: set[str]) -> str:
     if info.task != "segmentation":
         return f"is for {info.task}"
     if not kinds <= set(info.prompts):
         return f"does not take {', '.join(sorted(kinds - set(info.prompts)))}"
+    if unknown := classes - {str(name).lower() for name in info.label.get("labels", ())}:
+        return f"does not know the class {', '.join(sorted(unknown))}"
     if info.dimensions > wanted:
         return "is for volumes"
     if info.weights["kind"] != "shipped" or not weights_present(info):

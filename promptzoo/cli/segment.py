@@ -71,7 +71,8 @@ def segment(
     if weights is not None:
         info = public_info(weights, bundle, variant)
     else:
-        info = choose_bundle(volume.grid, given.kinds) if bundle == "auto" else get_bundle(bundle)
+        named = [prompt.name for prompt in given.of("class")]
+        info = choose_bundle(volume.grid, given.kinds, None, named) if bundle == "auto" else get_bundle(bundle)
     if variant is not None:
         info.variant(variant)
     given.check_on(volume.grid, info.prompts)

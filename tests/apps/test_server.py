@@ -14,7 +14,8 @@ from promptzoo.prompts.types import Box, ObjectInfo, Point, PromptSet
 
 from .conftest import SERIES_UID, dice, free_port, running, write_series
 
-READY = [bundle.name for bundle in find_bundles() if bundle.weights_path and bundle.weights_path.is_file()]
+READY = [bundle.name for bundle in find_bundles() if bundle.label.get("type") == "deepgrow" and bundle.weights_path
+         and bundle.weights_path.is_file()]
 VOLUME, PLANE = "interactive_refinement_3d", "interactive_refinement_2d"
 GOOD = 0.8
 """Dice that one click on a plain object of the sample study must reach."""

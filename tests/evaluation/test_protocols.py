@@ -156,4 +156,4 @@ def test_refusals(oracle, make_case):
         run_case(case, oracle(), "clicks", 0)
     with pytest.raises(PromptZooError, match="without an object"):
         run_case(make_case(radii=(1e-3, 1e-3, 1e-3), center=(0.5, 0.5, 0.5)), oracle(), "clicks")
-    assert len(PROTOCOLS) == 5
+    assert len(PROTOCOLS) == 6

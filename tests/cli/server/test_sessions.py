@@ -119,7 +119,8 @@ def test_a_session_from_the_first_click_to_the_export(client):
     first = good(client.post(f"{place}/prompts", json=named))
     assert (first["sequence"], first["undo_depth"], first["numbers"], first["reason"]) == (1, 1, [1], "")
     assert first["objects"] == [{"object_id": 1, "name": "cyst", "color": [255, 176, 0], "prompts": 1, "voxels": 33,
-                                 "estimated_dice": 0.75, "through_slices": None, "corrected_box": None}]
+                                 "estimated_dice": 0.75, "through_slices": None, "corrected_box": None,
+                                 "generated": None}]
     assert first["engine"] == "balls fp32" and first["seconds"]["total"] > 0 and first["bundle"] == "clicks_3d"
     labels = voxels(client, first["result"])
     assert labels.dtype == np.uint8 and labels.sum() == 33 and labels[3, 4, 5] == 1
