@@ -25,11 +25,16 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
         classes: names of the class prompts among them.
 
     Raises:
-        NotFoundError: if none fits; the message says why each does not.
+        NotFoundError: if none fits, with the reason of each; if no bundle knows a class, with those that are known.
     """
     wanted, kinds, classes = 2 if grid.is_2d else 3, set(kinds), {name.lower() for name in classes}
+    bundles = list(find_bundles() if bundles is None else bundles)
+    known = {str(name).lower() for info in bundles if "class" in info.prompts for name in info.label.get("labels", ())}
+    if classes - known:
+        raise NotFoundError(complain("class", ", ".join(sorted(classes - known)), ", ".join(sorted(known)) or "none",
+                                     "Draw it instead, with --point or --box"))
     reasons, fitting = [], []
-    for info in sorted(find_bundles() if bundles is None else bundles, key=lambda b: ("base" in b.weights, b.name)):
+    for info in sorted(bundles, key=lambda b: ("base" in b.weights, b.name)):
         why = _why_not(info, kinds, wanted, classes)
         if why:
             reasons.append(f"{info.name}: {why}")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import promptzoo
+from promptzoo.cli.choice import choose_bundle
 from promptzoo.data.io import read_image, read_mask
 from promptzoo.prompts.types import PromptSet
 
@@ -107,6 +108,14 @@ def test_auto_goes_by_slices_prompts_and_weights(run, make_bundle, volume_file):
     assert chosen("--point", "1,2,3") == "solid_3d"
     assert chosen("--box", "1,1,1,5,5,5") == "a_box_3d"
     assert chosen("--point", "1,2,3", "--bundle", "flat_2d") == "flat_2d"
+
+
+def test_auto_knows_the_classes_of_the_bundles(run, make_bundle, volume_file):
+    make_bundle("a_nuclei_2d", 2, prompts=["class"], label={"type": "segmentation", "labels": ["nuclei"]})
+    make_bundle("b_organs_2d", 2, prompts=["class"], label={"type": "segmentation", "labels": ["liver", "Spleen"]})
+    said = run("segment", volume_file, "--class", "brain", code=4).stderr
+    assert "brain" in said and "liver, nuclei, spleen" in said
+    assert choose_bundle(read_image(volume_file).grid, {"class"}, classes=["spleen"]).name == "b_organs_2d"
 
 
 def test_no_bundle_takes_it(run, make_bundle, volume_file, tmp_path):
