@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations, product
+from typing import Sequence
 
 import numpy as np
 
@@ -191,3 +192,12 @@ def grid_with_codes(grid: Grid, codes: tuple[str, str, str]) -> tuple[Reorientat
         flips.append(have[matches[0]] != letter)
     move = Reorientation(tuple(order), tuple(flips))  # type: ignore[arg-type]
     return move, move.grid(grid)
+
+
+def box_iou(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
+    """Intersection over union of two boxes, each its lower and upper faces ``(low, high)`` along any number of axes, in
+    the same space; 0 for boxes without extent."""
+    (a, b), (c, d) = ([np.asarray(face, float) for face in box] for box in (first, second))
+    common = float(np.prod(np.clip(np.minimum(b, d) - np.maximum(a, c), 0, None)))
+    total = float(np.prod(b - a)) + float(np.prod(d - c)) - common
+    return common / total if total > 0 else 0.0

@@ -6,6 +6,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
+from promptzoo.core.geometry import box_iou
 from promptzoo.core.protocols import Predictor
 from promptzoo.core.seeding import generator
 from promptzoo.evaluation.datalist import Case, Datalist, Row, acquisition_axis
@@ -29,13 +30,6 @@ def shifted_box(case: Case, level: float, rng: np.random.Generator) -> Bounds:
     thick = np.asarray(case.grid.shape) > 1
     shift = np.where(rng.random(3) < 0.5, -level, level) * (high - low) * thick
     return moved(low, high, case.grid.shape, np.stack([shift, shift]))
-
-
-def box_iou(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
-    """Intersection over union of two boxes ``(low, high)``, half-open."""
-    (a, b), (c, d) = ([np.asarray(face, float) for face in box] for box in (first, second))
-    common = float(np.prod(np.maximum(np.minimum(b, d) - np.maximum(a, c), 0)))
-    return common / (float(np.prod(b - a)) + float(np.prod(d - c)) - common)
 
 
 def noise_curves(datalist: Datalist, predictors: Mapping[str, Predictor], *, limit: int | None = 40, seed: int = 0,

@@ -9,10 +9,11 @@ import numpy as np
 from promptzoo.inference.auto_maps import Candidate, HeadMaps
 from promptzoo.inference.auto_prompts import SOURCES, AutoPrompt
 from promptzoo.inference.auto_tiles import AutoParts, Tile, cover, only_own
+from promptzoo.inference.looks import as_chance, keep_promises
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.sam import SamSegmenter, dice_of_iou
-from promptzoo.inference.zoom import BATCH, as_chance, keep_promises
+from promptzoo.inference.zoom import BATCH
 from promptzoo.networks.auto_prompt import HEAD_STRIDE
 from promptzoo.prompts.encoders import WindowPrompts
 from promptzoo.prompts.encoders.tokens import sam_prompt

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from promptzoo.inference.zoom import as_chance
+from promptzoo.inference.looks import as_chance
 from promptzoo.networks.auto_prompt import HEAD_STRIDE
 
 NO_POINTS = np.zeros((0, 2))

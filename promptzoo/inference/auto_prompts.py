@@ -14,6 +14,7 @@ from skimage.filters import apply_hysteresis_threshold
 from skimage.segmentation import watershed
 
 from promptzoo.core.errors import BundleError, complain
+from promptzoo.core.geometry import box_iou
 from promptzoo.inference.auto_maps import NO_POINTS, Candidate, HeadMaps, peaks, to_pixels
 from promptzoo.inference.persistence import persistent_peaks
 
@@ -122,7 +123,7 @@ def detector_boxes(maps: HeadMaps, settings: AutoPrompt) -> list[Candidate]:
         half = maps.size[(slice(None), *cell)] * (0.5 + settings.margin)
         at = to_pixels(cell)
         box = (at - half, at + half)
-        if any(other.box is not None and _box_iou(box, other.box) > settings.overlap for other in found):
+        if any(other.box is not None and box_iou(box, other.box) > settings.overlap for other in found):
             continue
         point = at[None] if settings.with_point else NO_POINTS
         found.append(Candidate(float(maps.centre[tuple(cell)]), at, point, box=box))
@@ -236,8 +237,3 @@ def _spread(region: np.ndarray, count: int) -> np.ndarray:
         gap = np.min([((cells - one) ** 2).sum(1) for one in chosen], 0)
         chosen.append(cells[np.argmax(gap)])
     return np.array(chosen)
-
-
-def _box_iou(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> float:
-    common = np.prod(np.maximum(np.minimum(first[1], second[1]) - np.maximum(first[0], second[0]), 0))
-    return float(common / (np.prod(first[1] - first[0]) + np.prod(second[1] - second[0]) - common))

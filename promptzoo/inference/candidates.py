@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptzoo.core.errors import BundleError, complain
+from promptzoo.inference.looks import as_chance, keep_promises
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window
-from promptzoo.inference.zoom import as_chance, keep_promises
 
 SELECTIONS = ("predicted", "mean", "first")
 """Rules that need no reference: the candidate of best predicted IoU, the mean of all, the first one."""

@@ -14,10 +14,11 @@ from typing import Sequence
 import numpy as np
 
 from promptzoo.core.errors import BundleError, complain
+from promptzoo.core.geometry import box_iou
 from promptzoo.inference.candidates import enlarged
+from promptzoo.inference.looks import as_chance, bounds
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.sam import SamSegmenter
-from promptzoo.inference.zoom import as_chance, bounds
 from promptzoo.prompts.encoders import WindowPrompts
 from promptzoo.prompts.encoders.tokens import sam_prompt
 
@@ -107,13 +108,6 @@ def suppressed(proposals: Sequence[Proposal], overlap: float) -> list[Proposal]:
         if all(box_iou(proposal.box, other.box) <= overlap for other in kept):
             kept.append(proposal)
     return kept
-
-
-def box_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two boxes of faces ``[2, d]``."""
-    common = np.clip(np.minimum(first[1], second[1]) - np.maximum(first[0], second[0]), 0, None).prod()
-    total = (first[1] - first[0]).prod() + (second[1] - second[0]).prod() - common
-    return float(common / total) if total > 0 else 0.0
 
 
 def stability_of(logits: np.ndarray, offset: float) -> float:

@@ -10,11 +10,12 @@ import numpy as np
 from promptzoo.core.errors import PromptError, complain
 from promptzoo.core.protocols import ObjectPrediction, Prediction
 from promptzoo.core.volume import Volume
+from promptzoo.inference.looks import Look
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.propagation import Propagation
 from promptzoo.inference.state import EncodedImage
 from promptzoo.inference.through import PROMPTED, ThroughSlices, digest, prompted_slices, slice_axis, spacing_of
-from promptzoo.inference.zoom import Look, Network, ZoomSegmenter, ZoomSettings
+from promptzoo.inference.zoom import Network, ZoomSegmenter, ZoomSettings
 from promptzoo.prompts.types import Box, PromptSet
 
 logger = logging.getLogger(__name__)

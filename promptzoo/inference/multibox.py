@@ -13,10 +13,12 @@ import numpy as np
 
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.core.seeding import generator
+from promptzoo.inference.looks import Look, bounds, in_window, keep_promises
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import normalise
 from promptzoo.inference.sam import SamParts, SamSegmenter
-from promptzoo.inference.zoom import Course, Look, ZoomSettings, bounds, ct_window, in_window, keep_promises
+from promptzoo.inference.tissue_window import ct_window
+from promptzoo.inference.zoom import Course, ZoomSettings
 from promptzoo.prompts.encoders.tokens import sam_prompt
 
 

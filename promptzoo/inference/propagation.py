@@ -176,11 +176,10 @@ class _Run:
                 quality = (1 - share) * near.quality + share * far.quality
                 self.found.answers[index] = SliceAnswer.full(blend, quality)
                 self.found.distance[index] = min(index - low, high - index)
-            elif near is not None or far is not None:
-                one = near if near is not None else far
-                assert one is not None
-                self.found.answers[index] = one
-                self.found.distance[index] = index - low if near is not None else high - index
+            elif near is not None:
+                self.found.answers[index], self.found.distance[index] = near, index - low
+            elif far is not None:
+                self.found.answers[index], self.found.distance[index] = far, high - index
         if not any(stop is not None and stop.reason.startswith("negative") for stop in (stop_up, stop_down)):
             self.bridge({**anchors, **up, **down}, low, high)
 

@@ -16,12 +16,13 @@ from promptzoo.core.errors import ImageError, PromptError, complain
 from promptzoo.core.protocols import Prediction
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
+from promptzoo.inference.looks import Look, bounds
 from promptzoo.inference.monai_inferer import Part
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window
 from promptzoo.inference.sam import dice_of_iou
 from promptzoo.inference.state import EncodedImage, StateCache
-from promptzoo.inference.zoom import Look, ZoomSettings, bounds
+from promptzoo.inference.zoom import ZoomSettings
 from promptzoo.networks.public.catalog import PublicWeights, get_public
 from promptzoo.networks.public.preprocess import Frame, prepared, to_bytes
 from promptzoo.networks.public.store import ready

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from promptzoo.core.errors import PromptError, complain
+from promptzoo.inference.looks import Look, as_chance
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.public_sam import EVIDENCE, EncodedPicture, PublicParts, content_key
 from promptzoo.inference.resample import Window
 from promptzoo.inference.sam import dice_of_iou
 from promptzoo.inference.state import StateCache
-from promptzoo.inference.zoom import Look, as_chance
 from promptzoo.networks.public.catalog import PublicWeights
 from promptzoo.networks.public.preprocess import z_normalised
 

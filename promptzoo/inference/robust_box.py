@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from promptzoo.core.errors import BundleError, complain
+from promptzoo.inference.looks import in_window
 from promptzoo.inference.monai_inferer import Part
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import normalise
 from promptzoo.inference.sam import Arrays, SamParts, SamSegmenter
 from promptzoo.inference.sam_inferer import SAM_KINDS, SamInferer
 from promptzoo.inference.sam_predictor import SamPredictor
-from promptzoo.inference.zoom import Course, ZoomSettings, ct_window, in_window
+from promptzoo.inference.tissue_window import ct_window
+from promptzoo.inference.zoom import Course, ZoomSettings
 from promptzoo.networks.desam import BoxForward
 from promptzoo.prompts.encoders.tokens import sam_prompt
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from promptzoo.inference.candidates import Candidates
+from promptzoo.inference.looks import Look, in_window
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.state import StateCache
-from promptzoo.inference.zoom import Look, Request, ZoomSegmenter, ZoomSettings, in_window
+from promptzoo.inference.zoom import Request, ZoomSegmenter, ZoomSettings
 from promptzoo.prompts.encoders.tokens import SamPrompt, sam_prompt
 
 Arrays = Sequence[np.ndarray]

@@ -15,7 +15,8 @@ from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window
 from promptzoo.inference.sam import SamParts, SamSegmenter, dice_of_iou
 from promptzoo.inference.state import EncodedImage
-from promptzoo.inference.zoom import Course, ZoomSettings, ct_limits, ct_window
+from promptzoo.inference.tissue_window import ct_limits, ct_window
+from promptzoo.inference.zoom import Course, ZoomSettings
 from promptzoo.prompts.types import PromptSet
 
 SOFT_TISSUE_HU = 40.0

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from promptzoo.core.errors import PromptError, complain
+from promptzoo.inference.looks import bounds
 from promptzoo.inference.object_prompts import ObjectPrompts
-from promptzoo.inference.zoom import bounds
 
 NO_POINTS = np.zeros((0, 2))
 

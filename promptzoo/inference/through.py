@@ -11,11 +11,12 @@ import numpy as np
 
 from promptzoo.core.geometry import Grid
 from promptzoo.core.protocols import ObjectPrediction
+from promptzoo.inference.looks import Look
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.propagation import Propagation, faded, propagate
 from promptzoo.inference.slice_answers import SliceAnswer, ranges
 from promptzoo.inference.state import EncodedImage, StateCache
-from promptzoo.inference.zoom import Look, ct_limits
+from promptzoo.inference.tissue_window import ct_limits
 from promptzoo.prompts.types import PromptSet
 
 PROMPTED = "prompted"

@@ -5,25 +5,24 @@ arXiv 2503.08373) and of focus-cut approaches; the rules here are ours and are t
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable, Generator, Sequence
 
 import numpy as np
-from scipy import ndimage
 
+from promptzoo.inference.asked_changes import only_asked
+from promptzoo.inference.looks import Look, as_chance, bounds, cut_share, in_window, keep_promises, overlap
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.shape_prior import box_logits
-from promptzoo.prompts.encoders import WindowPrompts, prompt_maps
+from promptzoo.inference.tissue_window import ct_window
+from promptzoo.prompts.encoders import prompt_maps
 
 Network = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Fused windows ``[B, 1 + P, *S]`` to logits ``[B, 1, *S]`` and estimated Dice ``[B, 1]``."""
 
 BATCH = 8
 """Most windows of one network pass."""
-
-CT_WINDOWS = ((-300.0, (-1200.0, 200.0)), (180.0, (-160.0, 240.0)), (np.inf, (-200.0, 1000.0)))
-"""Upper bound of the prompted tissue and the window for it, in Hounsfield units: lung, soft tissue, bone."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,6 @@ class ZoomSettings:
     box_prior: float = 0.0
     self_loops: int = 0
     local_after: int = 3
-
-
-@dataclass(eq=False)
-class Look:
-    """One answered window: probability ``[*S]`` and estimated Dice; the box that took the place of the given one, as
-    faces in indices of the image, or None."""
-
-    window: Window
-    probability: np.ndarray
-    quality: float
-    history: tuple[str, ...] = field(default=())
-    box: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,36 +148,7 @@ class ZoomSegmenter:
     def local(self, look: Look, prompts: ObjectPrompts) -> Look:
         """A look after enough corrections changes the session's mask only where they asked for it."""
         corrections = len(prompts.positive) + len(prompts.negative) - 1 + (prompts.box is not None)
-        return self._only_asked(look, prompts) if corrections >= self.settings.local_after else look
-
-    @staticmethod
-    def _only_asked(look: Look, prompts: ObjectPrompts) -> Look:
-        """Of the changes against the mask the session came with, keep those that a new click or stroke asked for.
-
-        A prompt is new if that mask contradicts it. A gain is asked for if it is connected to a new positive prompt, a
-        loss if it is connected to a new negative one. So a correction does not undo what was right elsewhere. Without a
-        new prompt the answer stays as it is.
-        """
-        if prompts.prior is None:
-            return look
-        before, changed = look.window.sample(prompts.prior), look.probability
-        had, has = before >= 0.5, changed >= 0.5
-        keep, found = np.zeros(has.shape, bool), False
-        for sign, change, points in ((True, has & ~had, (prompts.positive, prompts.scribble_positive)),
-                                     (False, had & ~has, (prompts.negative, prompts.scribble_negative))):
-            news = [p for group in points for p in group if (_at(prompts.prior, p) >= 0.5) != sign]
-            if not news:
-                continue
-            found = True
-            at = np.rint(look.window.to_window(np.asarray(news))).astype(int)
-            at = at[((at >= 0) & (at < has.shape)).all(1)]
-            parts, _ = ndimage.label(change)
-            asked = np.unique(parts[tuple(at.T)])
-            keep |= np.isin(parts, asked[asked > 0])
-        if not found:
-            return look
-        mixed = np.where(keep | (had == has), changed, before)
-        return Look(look.window, keep_promises(mixed, prompts, look.window), look.quality, look.history)
+        return only_asked(look, prompts) if corrections >= self.settings.local_after else look
 
     def _evidence(self, prompts: ObjectPrompts, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, float] | None:
         """Faces of the region that the prompts tell of, and the margin to leave; None if only clicks are known."""
@@ -265,7 +223,7 @@ class ZoomSegmenter:
         if prompts.box is not None:
             low, high = np.minimum(low, prompts.box[0]), np.maximum(high, prompts.box[1])
         margin = self.settings.mask_margin if prompts.box is None else self.settings.box_margin
-        cut = _cut(look, shape)
+        cut = cut_share(look, shape)
         wanted = self._window(low, high, margin * (1.5 if cut > 0 else 1.0), spacing, shape)
         ratio = float(np.max(np.asarray(wanted.step) / np.asarray(look.window.step)))
         if ratio < self.settings.refine_ratio or (cut > 0 and ratio > 1.1):
@@ -299,110 +257,3 @@ class ZoomSegmenter:
         """Probability ``[*S]`` from a network's logits ``[*S]``: with what a box alone says, and clicks obeyed."""
         prior = box_logits(prompts, window, self.settings.box_prior)
         return keep_promises(as_chance(logits + prior), prompts, window)
-
-
-def in_window(prompts: ObjectPrompts, window: Window, last: Look | None) -> WindowPrompts:
-    """Prompts in pixels of a window, with the mask of the look before, or else that of the session, fed back."""
-    if last is not None:
-        return prompts.in_window(window, last.probability if window == last.window else resample_look(last, window))
-    return prompts.in_window(window, None if prompts.prior is None else window.sample(prompts.prior))
-
-
-def ct_window(image: np.ndarray, prompts: ObjectPrompts) -> np.ndarray:
-    """A CT image cut to the display window of the prompted tissue, as a reader would set it.
-
-    Args:
-        image: ``[*N]`` Hounsfield units.
-        prompts: prompts of one object.
-
-    Returns:
-        ``[*N]`` float32; the image itself if nothing tells the tissue.
-    """
-    points = np.concatenate([prompts.positive, prompts.scribble_positive])
-    if not len(points) and prompts.box is not None:
-        middle, half = (prompts.box[0] + prompts.box[1]) / 2, (prompts.box[1] - prompts.box[0]) / 4
-        points = np.stack(np.meshgrid(*[np.linspace(m - h, m + h, 7) for m, h in zip(middle, half)]), -1)
-        points = points.reshape(-1, image.ndim)
-    if len(points):
-        index = np.clip(np.rint(points).astype(int), 0, np.asarray(image.shape) - 1)
-        tissue = float(np.median(image[tuple(index.T)]))
-    elif prompts.prior is not None and (prompts.prior >= 0.5).any():
-        tissue = float(np.median(image[prompts.prior >= 0.5]))
-    else:
-        return image
-    return np.clip(image, *ct_limits(tissue))
-
-
-def ct_limits(tissue: float) -> tuple[float, float]:
-    """Black and white of the display window for a tissue, all in Hounsfield units; see :data:`CT_WINDOWS`."""
-    return next(limits for most, limits in CT_WINDOWS if tissue < most)
-
-
-def bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Lower and upper faces (continuous indices) of the smallest box around a boolean array; None if it is empty."""
-    low, high = [], []
-    for axis in range(mask.ndim):
-        hit = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
-        if not len(hit):
-            return None
-        low.append(hit[0] - 0.5)
-        high.append(hit[-1] + 0.5)
-    return np.asarray(low), np.asarray(high)
-
-
-def resample_look(look: Look, window: Window) -> np.ndarray:
-    """Probability of a look on the pixels of another window; 0 where the look did not reach."""
-    relative = Window(tuple(look.window.to_window(np.asarray(window.origin))),
-                      tuple(np.asarray(window.step) / look.window.step), window.shape)
-    value = relative.sample(look.probability)
-    for axis, size in enumerate(look.probability.shape):
-        at = relative.origin[axis] + relative.step[axis] * np.arange(window.shape[axis])
-        value[tuple([slice(None)] * axis + [(at < -0.5) | (at > size - 0.5)])] = 0.0
-    return value
-
-
-def _at(array: np.ndarray, point: np.ndarray) -> float:
-    index = tuple(np.clip(np.rint(point).astype(int), 0, np.asarray(array.shape) - 1))
-    return float(array[index])
-
-
-def overlap(first: Look, second: Look) -> float:
-    """Intersection over union of the masks of two looks at the same image, on the finer window's pixels."""
-    fine, coarse = sorted((first, second), key=lambda look: float(np.prod(look.window.step)))
-    own, pixel = fine.probability >= 0.5, float(np.prod(fine.window.step))
-    other = coarse.probability if fine.window == coarse.window else resample_look(coarse, fine.window)
-    common = float((own & (other >= 0.5)).sum()) * pixel
-    total = float(own.sum()) * pixel + float((coarse.probability >= 0.5).sum()) * float(np.prod(coarse.window.step))
-    return common / max(total - common, pixel)
-
-
-def _cut(look: Look, shape: Sequence[int]) -> float:
-    """Share of the mask's pixels on window faces that are not image faces, relative to its face-sized cross-section."""
-    mask = look.probability >= 0.5
-    total = 0.0
-    for axis, size in enumerate(shape):
-        inner = (look.window.low[axis] > -0.4, look.window.high[axis] < size - 0.6)
-        for end, matters in zip((0, -1), inner):
-            if matters:
-                total += float(np.take(mask, end, axis).mean())
-    return min(1.0, 4 * total)
-
-
-def keep_promises(probability: np.ndarray, prompts: ObjectPrompts, window: Window) -> np.ndarray:
-    """Clicks are obeyed: the pixels around a negative click leave the mask, around a positive click they join it."""
-    grids = np.indices(probability.shape, sparse=True)
-    for points, inside in ((prompts.positive, True), (prompts.negative, False)):
-        for point in window.to_window(points):
-            if (point < -0.5).any() or (point > np.asarray(probability.shape) - 0.5).any():
-                continue
-            near = sum((g - p) ** 2 for g, p in zip(grids, point)) <= 2.0
-            if inside:
-                probability[near] = np.maximum(probability[near], 0.51)
-            else:
-                probability[near] = np.minimum(probability[near], 0.49)
-    return probability
-
-
-def as_chance(logits: np.ndarray) -> np.ndarray:
-    """Logits to probabilities, float32."""
-    return (1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)

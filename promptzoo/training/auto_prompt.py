@@ -18,7 +18,7 @@ from promptzoo.data.synthesis.nuclei import ProceduralNuclei
 from promptzoo.inference.resample import normalise
 from promptzoo.networks.auto_prompt import HEAD_STRIDE
 from promptzoo.training.loss import hard_dice
-from promptzoo.training.sam import share_gradients
+from promptzoo.training.step import optimise
 
 
 class NucleiDataset(Dataset):
@@ -145,12 +145,7 @@ class HeadUpdate:
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
             maps = network.maps(image.contiguous(memory_format=torch.channels_last))
         loss = engine.loss_function(maps.float(), _batched(batchdata["label"], image.device))
-        engine.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        share_gradients(network)
-        torch.nn.utils.clip_grad_norm_(network.prompt_head.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        optimise(engine, loss, self.clip_norm, network.prompt_head)
         label = (batchdata["label"] > 0).to(image.device)
         pred = F.interpolate(maps[:, :1].detach().float(), scale_factor=HEAD_STRIDE, mode="bilinear")
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label.float(), CommonKeys.PRED: pred,

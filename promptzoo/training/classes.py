@@ -10,7 +10,7 @@ from monai.losses import DiceCELoss
 from monai.networks import one_hot
 from monai.utils.enums import CommonKeys
 
-from promptzoo.training.sam import share_gradients
+from promptzoo.training.step import optimise
 
 
 def class_dice(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -62,12 +62,7 @@ class ClassUpdate:
             logits = network(image)
         logits = full_size(logits, label)
         loss = engine.loss_function(logits, label)
-        engine.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        share_gradients(network)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        optimise(engine, loss, self.clip_norm)
         dice = class_dice(logits.detach(), label)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
                 CommonKeys.LOSS: float(loss.detach()), "dice_per_round": [float(dice.mean()) if len(dice) else 1.0]}

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from ignite.engine import Engine
-from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
 from torch import nn
 
@@ -22,7 +21,8 @@ from promptzoo.core.errors import BundleError, complain
 from promptzoo.core.seeding import generator
 from promptzoo.inference.loader import load_network
 from promptzoo.training.annotator import WindowAnnotator
-from promptzoo.training.sam import SamUpdate, share_gradients
+from promptzoo.training.sam import SamUpdate
+from promptzoo.training.step import optimise
 
 
 def teacher_of(bundle: str, beside: str = "", variant: str | None = None) -> nn.Module:
@@ -126,11 +126,6 @@ class DistilUpdate(SamUpdate):
                 wanted = self.teacher.image_encoder(image)
             found = bare.image_encoder(image)
         loss = regression_loss(found, wanted, self.cosine)
-        engine.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        share_gradients(bare)
-        torch.nn.utils.clip_grad_norm_(bare.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        optimise(engine, loss, self.clip_norm, bare)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: batchdata["label"], CommonKeys.PRED: None,
                 CommonKeys.LOSS: float(loss.detach()), "dice_per_round": []}

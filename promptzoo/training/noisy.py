@@ -12,7 +12,6 @@ from typing import Any, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.engines.utils import IterationEvents
 from monai.losses import DiceCELoss
 from monai.losses.giou_loss import BoxGIoULoss
 from monai.utils.enums import CommonKeys
@@ -23,7 +22,8 @@ from promptzoo.prompts.encoders.tokens import CORNER_LOW
 from promptzoo.prompts.simulators import boxes
 from promptzoo.training.annotator import WindowAnnotator, WindowSession
 from promptzoo.training.loss import hard_dice
-from promptzoo.training.sam import SamUpdate, answer, drawn, share_gradients
+from promptzoo.training.sam import SamUpdate, answer, drawn
+from promptzoo.training.step import optimise
 
 Faces = tuple[np.ndarray, np.ndarray]
 
@@ -179,12 +179,7 @@ class NoisyUpdate(SamUpdate):
                 twin_logits = self._decode(network, encoded, twins, windows, moved if use else None)[0]
                 total = total + self.consistency * rounds * disagreement(logits, twin_logits)
             answer(sessions, logits, rng)
-        engine.optimizer.zero_grad(set_to_none=True)
-        (total / rounds).backward()
-        share_gradients(engine.network)
-        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        optimise(engine, total / rounds, self.clip_norm)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
                 CommonKeys.LOSS: float(total.detach()) / rounds, "dice_per_round": dices}
 

@@ -13,7 +13,7 @@ from promptzoo.evaluation.datalist import Case, Datalist, Row
 from promptzoo.evaluation.metrics import bounding_box
 from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.state import EncodedImage
-from promptzoo.inference.zoom import ct_limits
+from promptzoo.inference.tissue_window import ct_limits
 
 LICENCE_COLUMN, LICENCE_CLASS = "licence_class", "open"
 FLAT_RATIO = 2.5

@@ -9,7 +9,6 @@ from typing import Any, Sequence
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from monai.engines.utils import IterationEvents
 from monai.losses import DiceLoss, FocalLoss
@@ -20,6 +19,7 @@ from promptzoo.core.seeding import generator
 from promptzoo.prompts.encoders.tokens import sam_prompt
 from promptzoo.training.annotator import WindowAnnotator, WindowSession
 from promptzoo.training.loss import hard_dice
+from promptzoo.training.step import optimise
 
 
 class SamLoss(nn.Module):
@@ -82,17 +82,6 @@ def answer(sessions: Sequence[WindowSession], logits: torch.Tensor, rng: np.rand
         session.correct(chance, rng)
 
 
-def share_gradients(network: nn.Module) -> None:
-    """Average the gradients over the processes of a run; the decoder is called past the wrapper that would do it."""
-    if not dist.is_available() or not dist.is_initialized():
-        return
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            dist.all_reduce(grad)
-            parameter.grad = grad / dist.get_world_size()
-
-
 class SamUpdate:
     """``iteration_update`` of ``monai.engines.SupervisedTrainer``.
 
@@ -133,12 +122,7 @@ class SamUpdate:
             total = total + engine.loss_function(logits, masks.float(), ious.float(), label, ambiguous)
             dices.append(float(hard_dice(logits, label).mean()))
             answer(sessions, logits, rng)
-        engine.optimizer.zero_grad(set_to_none=True)
-        (total / rounds).backward()
-        share_gradients(network)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        optimise(engine, total / rounds, self.clip_norm)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
                 CommonKeys.LOSS: float(total.detach()) / rounds, "dice_per_round": dices}
 

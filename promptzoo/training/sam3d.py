@@ -11,7 +11,6 @@ from typing import Any, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.engines.utils import IterationEvents
 from monai.losses import DiceLoss, FocalLoss
 from monai.utils.enums import CommonKeys
 from torch import nn
@@ -19,7 +18,8 @@ from torch import nn
 from promptzoo.core.seeding import generator
 from promptzoo.training.annotator import WindowAnnotator
 from promptzoo.training.loss import hard_dice
-from promptzoo.training.sam import answer, drawn, share_gradients
+from promptzoo.training.sam import answer, drawn
+from promptzoo.training.step import optimise
 
 
 class VolumeLoss(nn.Module):
@@ -107,11 +107,6 @@ class VolumeUpdate:
             total = total + engine.loss_function(logits, iou.float(), label)
             dices.append(float(hard_dice(logits, label).mean()))
             answer(sessions, logits, rng)
-        engine.optimizer.zero_grad(set_to_none=True)
-        (total / rounds).backward()
-        share_gradients(network)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        optimise(engine, total / rounds, self.clip_norm)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
                 CommonKeys.LOSS: float(total.detach()) / rounds, "dice_per_round": dices}

@@ -3,15 +3,15 @@ import numpy as np
 import pytest
 
 from promptzoo.core.errors import BundleError, PromptError
-from promptzoo.core.geometry import Grid
+from promptzoo.core.geometry import Grid, box_iou
 from promptzoo.core.volume import Volume
 from promptzoo.inference.candidates import Candidates, enlarged
-from promptzoo.inference.everything import Everything, box_iou, stability_of
+from promptzoo.inference.everything import Everything, stability_of
+from promptzoo.inference.looks import bounds
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window
 from promptzoo.inference.sam import SamParts, dice_of_iou
 from promptzoo.inference.sam_inferer import SamInferer
-from promptzoo.inference.zoom import bounds
 from promptzoo.prompts.types import Box, Point, PromptSet
 
 SIDE = 64

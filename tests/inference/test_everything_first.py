@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from promptzoo.core.errors import BundleError
-from promptzoo.inference.everything_first import EverythingFirst, EverythingInferer, Grid, Instance, picked
+from promptzoo.inference.everything import Everything, Proposal
+from promptzoo.inference.everything_first import EverythingFirst, EverythingInferer, picked
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window
 from promptzoo.inference.sam import SamParts
@@ -26,7 +27,8 @@ def square(low, high, size=SIZE):
 
 
 WINDOW = Window((0.0, 0.0), (1.0, 1.0), (SIZE, SIZE))
-OUTER, INNER, APART = (Instance(WINDOW, 0.9 * mask.astype(np.float32), iou) for mask, iou in (
+BOX = np.zeros((2, 2))
+OUTER, INNER, APART = (Proposal(WINDOW, 0.9 * mask.astype(np.float32), iou, 1.0, (0.0, 0.0), BOX) for mask, iou in (
     (square(5, 40), 0.7), (square(15, 25), 0.9), (square(45, 60), 0.8)))
 ALL = [INNER, APART, OUTER]
 
@@ -88,7 +90,7 @@ def segmenter():
     """A segmenter around :class:`Fake`."""
     fake = Fake()
     found = EverythingFirst(SamParts(fake.encode, fake.decode), ZoomSettings(window=SIZE, overhang=1.0, min_side_px=8),
-                            Grid(side=8))
+                            Everything(points_per_side=8))
     found.fake = fake
     return found
 
@@ -105,10 +107,10 @@ def test_masks_are_found_once_per_slice_and_doubles_are_dropped(segmenter):
     assert not both[1].probability.any() and both[1].quality == 0
 
 
-@pytest.mark.parametrize("wrong", [{"side": 0}, {"iou": 1.5}])
+@pytest.mark.parametrize("wrong", [{"points_per_side": 0}, {"iou": 1.5}])
 def test_grids_that_cannot_be(wrong):
-    with pytest.raises(BundleError, match="grid of clicks"):
-        Grid(**wrong)
+    with pytest.raises(BundleError, match="settings of everything"):
+        Everything(**wrong)
 
 
 def test_not_beside_many_boxes():

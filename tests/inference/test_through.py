@@ -7,8 +7,9 @@ import pytest
 from promptzoo.core.geometry import Grid, Reorientation
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
+from promptzoo.inference.looks import Look
 from promptzoo.inference.resample import Window
-from promptzoo.inference.zoom import Look, ZoomSettings
+from promptzoo.inference.zoom import ZoomSettings
 from promptzoo.prompts.types import Box, Lasso, MaskPrompt, Point, PromptSet
 
 SHAPE = (20, 24, 28)

@@ -5,9 +5,10 @@ import pytest
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
+from promptzoo.inference.looks import Look, bounds, overlap, resample_look
 from promptzoo.inference.object_prompts import ObjectPrompts
 from promptzoo.inference.resample import Window
-from promptzoo.inference.zoom import Look, ZoomSegmenter, ZoomSettings, bounds, overlap, resample_look
+from promptzoo.inference.zoom import ZoomSegmenter, ZoomSettings
 from promptzoo.prompts.encoders import PROMPT_CHANNELS
 from promptzoo.prompts.types import Point, PromptSet
 
