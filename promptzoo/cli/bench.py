@@ -8,6 +8,7 @@ from typing import Any, List, Optional, Sequence
 
 import typer
 
+from promptzoo.cli import options
 from promptzoo.cli.common import (
     JSON_OPTION,
     UNEXPECTED,
@@ -60,8 +61,7 @@ def bench(
     datalist: str = typer.Argument(..., help="CSV with at least id, task, image, mask, label_value, modality; paths "
                                              "relative to it."),
     bundle: Optional[str] = typer.Option(None, "--bundle", "-b", help="Name of a bundle, or the path of its folder."),
-    weights: Optional[str] = typer.Option(None, help="Public weights in the place of a bundle, see: promptzoo weights "
-                                                     "list."),
+    weights: Optional[str] = options.WEIGHTS,
     protocol: str = typer.Option("clicks", help="clicks, box, box+clicks, scribbles, anchors or class (the column "
                                                 "label_name)."),
     clicks: Optional[int] = typer.Option(None, help="Number of clicks. Default: 10 for clicks, 5 after a box, 0 after "
@@ -69,22 +69,20 @@ def bench(
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Write the results to this JSON file."),
     baseline: Optional[List[str]] = typer.Option(None, help="Peers on the same cases: random-walker, ellipse, "
                                                             "rectangle, graph-cut; commas or several times."),
-    engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
-    precision: str = typer.Option("auto", help="auto, fp32, bf16, fp16 or int8."),
-    variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
+    engine: str = options.ENGINE,
+    precision: str = options.PRECISION,
+    variant: Optional[str] = options.VARIANT,
     limit: Optional[int] = typer.Option(None, help="At most this many cases, drawn with the seed."),
     max_components: int = typer.Option(3, help="Objects of more connected parts are reported apart; 0: none are."),
     min_voxels: int = typer.Option(30, help="Objects of fewer voxels are reported apart."),
     measure_excluded: bool = typer.Option(False, "--measure-excluded", help="Measure those apart, too."),
     seed: int = typer.Option(0, help="Seed of the draw and of simulated scribbles."),
     jobs: int = typer.Option(1, "--jobs", "-j", help="Processes."),
-    modality: Optional[List[str]] = typer.Option(None, help="Only these modalities; commas or several times."),
-    task: Optional[List[str]] = typer.Option(None, help="Only these of seg2d, seg3d, seg. Default: what the bundle's "
-                                                        "dimensions allow."),
-    match: Optional[str] = typer.Option(None, help="Only rows whose id or image path holds this text."),
+    modality: Optional[List[str]] = options.MODALITY,
+    task: Optional[List[str]] = options.TASK,
+    match: Optional[str] = options.MATCH,
     by: Optional[str] = typer.Option(None, help="Also summarise by this column of the datalist."),
-    slices: str = typer.Option("auto", help="largest: measure 3D rows on their largest slice; none: as volumes; auto: "
-                                            "largest for 2D bundles."),
+    slices: str = options.SLICES,
     slice_wise: bool = typer.Option(False, "--slice-wise", help="Use a 2D bundle on volumes, slice by slice."),
     box_style: str = typer.Option("mid-slice", help="Box of a volume: mid-slice (with the range of slices) or tight."),
     robustness: bool = typer.Option(False, "--robustness", help="Also measure disturbed prompts and corrections."),

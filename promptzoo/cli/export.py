@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 import typer
 
+from promptzoo.cli import options
 from promptzoo.cli.common import JSON_OPTION, print_json, print_table, waiting
 from promptzoo.core.bundles import get_bundle
 
@@ -15,7 +16,7 @@ def export(
     engine: str = typer.Option("onnxruntime", help="onnxruntime (ONNX), openvino (IR), torch (pt2) or tensorrt."),
     precision: str = typer.Option("fp32", help="fp32, bf16, fp16 or int8, as the engine has it."),
     out: Path = typer.Option(Path("."), "--out", "-o", help="Folder; made if missing."),
-    variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
+    variant: Optional[str] = options.VARIANT,
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Write a bundle's network for an engine, and check the written file against torch.

@@ -12,6 +12,7 @@ import typer
 
 from promptzoo import __version__
 from promptzoo.cli.choice import choose_bundle, weights_record
+from promptzoo.cli import options
 from promptzoo.cli.common import JSON_OPTION, command_line, one_of, print_json, print_table, say, waiting
 from promptzoo.cli.prompt_options import PromptOptions
 from promptzoo.cli.public import is_public, load, public_info
@@ -41,13 +42,12 @@ def segment(
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Mask file: .nii.gz, .nrrd, .seg.nrrd, .dcm (DICOM "
                                                                  "SEG), .png. Default: IMAGE_mask in this folder."),
     png: Optional[Path] = typer.Option(None, help="Write a picture of image, prompts and mask."),
-    engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
-    precision: str = typer.Option("auto", help="auto, fp32, bf16, fp16 or int8."),
+    engine: str = options.ENGINE,
+    precision: str = options.PRECISION,
     through_slices: bool = typer.Option(False, "--through-slices", help="A 2D bundle carries the prompts from slice to "
                                         "slice through the volume, instead of answering the prompted slices alone."),
-    variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
-    weights: Optional[str] = typer.Option(None, help="Public weights in the place of a bundle, see: promptzoo weights "
-                                                     "list."),
+    variant: Optional[str] = options.VARIANT,
+    weights: Optional[str] = options.WEIGHTS,
     space: str = typer.Option("voxel", help="Of typed coordinates: voxel (indices of the image) or world (RAS mm)."),
     overlap: str = typer.Option("last", help="Whose a voxel is that two objects claim: last, first or probability."),
     save_prompts: Optional[Path] = typer.Option(None, help="Write the prompt set as JSON (world mm)."),
@@ -63,10 +63,10 @@ def segment(
     from promptzoo.data.io import read_image
 
     one_of(overlap, OVERLAP_RULES, "--overlap")
-    options = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space,
-                            classes or ())
+    stated = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space,
+                           classes or ())
     volume = read_image(image)
-    given = options.build(volume)
+    given = stated.build(volume)
     given = replace(given, through_slices=given.through_slices or through_slices)
     if weights is not None:
         info = public_info(weights, bundle, variant)
@@ -76,7 +76,7 @@ def segment(
     if variant is not None:
         info.variant(variant)
     given.check_on(volume.grid, info.prompts)
-    files = _Files.of(image, out, png, save_prompts, reference, volume, options)
+    files = _Files.of(image, out, png, save_prompts, reference, volume, stated)
     if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"} and not given.through_slices:
         kind = "2D" if is_public(info) else "a 2D bundle"
         say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented; --through-slices carries them "
@@ -122,7 +122,7 @@ class _Files:
 
     @classmethod
     def of(cls, image: str, out: Path | None, png: Path | None, prompts: Path | None, reference: Path | None,
-           volume: Volume, options: PromptOptions) -> "_Files":
+           volume: Volume, stated: PromptOptions) -> "_Files":
         """The files of a run, checked before anything heavy starts.
 
         Raises:
@@ -145,8 +145,8 @@ class _Files:
         if png is not None and png.suffix.lower() != ".png":
             raise ImageError(complain("--png", png.name, "a name that ends in .png"))
         files = cls(target, provenance_path(target), png, prompts, reference)
-        inputs = [source, *options.files, *(Path(t.split(",")[0].split("=")[0]) for t in (
-            *options.masks, *options.scribbles, *options.lassos) if ";" not in t)]
+        inputs = [source, *stated.files, *(Path(t.split(",")[0].split("=")[0]) for t in (
+            *stated.masks, *stated.scribbles, *stated.lassos) if ";" not in t)]
         seen = {Path(p).expanduser().resolve(): f"the input {p}" for p in inputs}
         for path in (p for p in (files.mask, files.provenance, png, prompts) if p is not None):
             place = path.expanduser().resolve()
@@ -157,10 +157,16 @@ class _Files:
         return files
 
     def with_generated(self, prediction: Prediction) -> "_Files":
-        """With the prompts that a bundle made by itself, beside the mask: a prompt set per object, to edit and give."""
+        """With the prompts that a bundle made by itself, beside the mask: a prompt set per object, to edit and give.
+
+        A file of the name with other content is somebody's edit and stays; the new one gets a number behind its name.
+        """
         stem = self.provenance.name.removesuffix(".json")
-        told = {self.mask.with_name(f"{stem}_prompts_{entry.object_id}.json"): entry.info["generated"]
-                for entry in prediction.objects if entry.info.get("generated")}
+        told = {}
+        for entry in prediction.objects:
+            if entry.info.get("generated"):
+                text = entry.info["generated"]
+                told[_unedited(self.mask.with_name(f"{stem}_prompts_{entry.object_id}.json"), text + "\n")] = text
         return replace(self, generated=told)
 
     def record(self) -> dict[str, str]:
@@ -168,6 +174,15 @@ class _Files:
         pairs = {"mask": self.mask, "provenance": self.provenance, "png": self.png, "prompts": self.prompts}
         made = {f"generated prompts {n}": path for n, path in enumerate(self.generated, 1)}
         return {name: str(path) for name, path in {**pairs, **made}.items() if path is not None}
+
+
+def _unedited(path: Path, text: str) -> Path:
+    """``path``, or the first of ``name_2``, ``name_3`` … that is free or holds ``text`` already."""
+    number, place = 1, path
+    while place.exists() and place.read_text(encoding="utf-8", errors="replace") != text:
+        number += 1
+        place = path.with_name(f"{path.stem}_{number}{path.suffix}")
+    return place
 
 
 def _image_record(image: str, volume: Volume) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Optional
 import typer
 
 from promptzoo.cli.choice import weights_present
+from promptzoo.cli import options
 from promptzoo.cli.common import existing, progress, say, say_error
 from promptzoo.cli.server.studies import Studies, prepare_studies
 from promptzoo.cli.server.token import read_token
@@ -32,7 +33,7 @@ def serve(
     pacs_password_file: Optional[Path] = typer.Option(None, help="File with the password of the DICOMweb server."),
     host: str = typer.Option("127.0.0.1", help="Address to listen on; others than this are open to the network."),
     port: int = typer.Option(8000, min=1, max=65535, help="OHIF's panel expects 8000."),
-    engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
+    engine: str = options.ENGINE,
     bundles: Optional[Path] = typer.Option(None, help="Folder of bundles. Default: those of this installation. Bundles "
                                                       "are programs: serve only those you trust."),
     cache_mb: int = typer.Option(512, min=0, help="Most memory for prepared images."),

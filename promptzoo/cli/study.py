@@ -8,6 +8,7 @@ from typing import Any, List, Mapping, Optional
 import typer
 
 from promptzoo.cli.bench import checked_bundle, slices_of, tasks_of
+from promptzoo.cli import options
 from promptzoo.cli.common import (
     JSON_OPTION,
     UNEXPECTED,
@@ -37,19 +38,17 @@ def study(
                                                                  "study.md, advice.json, advice.md and plots."),
     limit: Optional[int] = typer.Option(None, help="At most this many objects, drawn with the seed."),
     seed: int = typer.Option(0, help="Seed of the draw and of the prompts."),
-    variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
-    engine: str = typer.Option("auto", help="auto, torch, openvino, onnxruntime or tensorrt."),
-    precision: str = typer.Option("auto", help="auto, fp32, bf16, fp16 or int8."),
+    variant: Optional[str] = options.VARIANT,
+    engine: str = options.ENGINE,
+    precision: str = options.PRECISION,
     min_cases: Optional[int] = typer.Option(None, help="Nothing is advised on fewer objects. Default: 5, or what the "
                                                        "grid says."),
     max_components: int = typer.Option(3, help="Objects of more connected parts are left out; 0: none are."),
     min_voxels: int = typer.Option(30, help="Objects of fewer voxels are left out."),
-    modality: Optional[List[str]] = typer.Option(None, help="Only these modalities; commas or several times."),
-    task: Optional[List[str]] = typer.Option(None, help="Only these of seg2d, seg3d, seg. Default: what the bundle's "
-                                                        "dimensions allow."),
-    match: Optional[str] = typer.Option(None, help="Only rows whose id or image path holds this text."),
-    slices: str = typer.Option("auto", help="largest: measure 3D rows on their largest slice; none: as volumes; auto: "
-                                            "largest for 2D bundles."),
+    modality: Optional[List[str]] = options.MODALITY,
+    task: Optional[List[str]] = options.TASK,
+    match: Optional[str] = options.MATCH,
+    slices: str = options.SLICES,
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Study which prompts suit a bundle: points, boxes, masks and everything, how many, and how far off.

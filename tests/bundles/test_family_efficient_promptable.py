@@ -16,7 +16,7 @@ from promptzoo.prompts import Box, Point, PromptSet
 from promptzoo.prompts.simulators import clicks
 
 from .conftest import dice
-from .scenes import box_of, scenes
+from .scenes import box_of, dice_of_kidneys, scenes
 
 COUNT = 16
 GAP = 0.04
@@ -72,17 +72,8 @@ def test_int8_costs_little(bundle, predictor, held_out):
 
 def test_prompts_mean_what_they_mean_to_the_teacher(bundle, predictor):
     """A box on another organ returns that organ."""
-    volume, labels, names = torso_ct(1, (128, 96, 40), (3.0, 3.0, 6.0))
-    values = {name: value for value, name in names.items()}
-    masks = {name: labels == values[name] for name in ("kidney left", "kidney right")}
-    k = int(np.argmax(np.minimum(*(mask.sum((0, 1)) for mask in masks.values()))))
-    state = predictor.encode(volume)
-    for name, mask in masks.items():
-        at = np.argwhere(mask[:, :, k])
-        box = Box((*map(float, at.min(0)), float(k)), (*map(float, at.max(0) + 1), float(k + 1)), 1, "voxel")
-        found = predictor.decode(state, PromptSet((box,))).objects[0].mask[:, :, k]
-        other = next(m for n, m in masks.items() if n != name)[:, :, k]
-        assert dice(found, mask[:, :, k]) > 0.7 and dice(found, other) < 0.05, name
+    for name, own, other in dice_of_kidneys(predictor):
+        assert own > 0.7 and other < 0.05, name
 
 
 def test_corrections_help(bundle, predictor, held_out):

@@ -11,6 +11,7 @@ from PIL import Image
 
 import promptzoo
 from promptzoo.cli.choice import choose_bundle
+from promptzoo.cli.segment import _unedited
 from promptzoo.data.io import read_image, read_mask
 from promptzoo.prompts.types import PromptSet
 
@@ -209,3 +210,12 @@ def test_through_slices_is_asked_for_and_travels_with_the_prompts(run, volume_fi
     assert json.loads(Path("b.json").read_text())["prompts"]["through_slices"] is True
     run("segment", volume_file, "--prompts", "p.json", "--out", "c.nii.gz")
     assert json.loads(Path("c.json").read_text())["prompts"]["through_slices"] is True
+
+
+def test_edited_prompts_of_a_former_run_are_kept(tmp_path):
+    path = tmp_path / "mask_prompts_1.json"
+    assert _unedited(path, "made\n") == path
+    path.write_text("made\n")
+    assert _unedited(path, "made\n") == path, "the same file needs no second name"
+    path.write_text("edited\n")
+    assert _unedited(path, "made\n") == tmp_path / "mask_prompts_1_2.json"
