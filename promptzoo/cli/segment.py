@@ -11,8 +11,8 @@ import numpy as np
 import typer
 
 from promptzoo import __version__
-from promptzoo.cli.choice import choose_bundle, weights_record
 from promptzoo.cli import options
+from promptzoo.cli.choice import choose_bundle, weights_record
 from promptzoo.cli.common import JSON_OPTION, command_line, one_of, print_json, print_table, say, waiting
 from promptzoo.cli.prompt_options import PromptOptions
 from promptzoo.cli.public import is_public, load, public_info

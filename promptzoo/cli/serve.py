@@ -11,8 +11,8 @@ from typing import Any, Optional
 
 import typer
 
-from promptzoo.cli.choice import weights_present
 from promptzoo.cli import options
+from promptzoo.cli.choice import weights_present
 from promptzoo.cli.common import existing, progress, say, say_error
 from promptzoo.cli.server.studies import Studies, prepare_studies
 from promptzoo.cli.server.token import read_token

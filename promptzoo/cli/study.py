@@ -7,8 +7,8 @@ from typing import Any, List, Mapping, Optional
 
 import typer
 
-from promptzoo.cli.bench import checked_bundle, slices_of, tasks_of
 from promptzoo.cli import options
+from promptzoo.cli.bench import checked_bundle, slices_of, tasks_of
 from promptzoo.cli.common import (
     JSON_OPTION,
     UNEXPECTED,
