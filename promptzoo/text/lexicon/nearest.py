@@ -1,0 +1,69 @@
+"""Candidates for words that the lexicon does not hold: by a text tower, or by spelling."""
+from __future__ import annotations
+
+import difflib
+from typing import Any, Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from promptzoo.text.lexicon.concepts import Concept, Match
+from promptzoo.text.lexicon.known import Known
+from promptzoo.text.lexicon.lexicon import Lexicon
+from promptzoo.text.lexicon.parse import Word
+from promptzoo.text.lexicon.spelling import fold, listed
+
+ACCEPT, MARGIN = 0.80, 0.10
+"""Cosine from which a tower's answer is taken, and by how much it must lead before any other concept."""
+_vectors: WeakKeyDictionary[Lexicon, dict[str, tuple[list[Concept], np.ndarray]]] = WeakKeyDictionary()
+
+
+def nearest(words: Sequence[Word], unknown: Sequence[Word], lexicon: Lexicon, tower: Any, known: Known | None,
+            most: int = 5) -> list[Match]:
+    """Concepts that words may mean, the likeliest first.
+
+    Args:
+        words: of a piece.
+        unknown: those that nothing is known of; without a tower these are compared by spelling.
+        tower: texts to unit vectors ``[N, D]``, or None.
+        known: concepts with classes come first where they are nearly as likely.
+        most: number of candidates.
+    """
+    idle = {w for e in listed("fillers", "verbs") for w in e}
+    content = [w for w in words if w.folded not in idle] or list(unknown)
+    phrase = " ".join(w.folded for w in content)
+    scored = _by_tower(phrase, lexicon, tower) if tower is not None else _by_spelling(unknown, lexicon)
+    if known is not None:
+        scored = [(score + (0.05 if known.cover(concept) else 0), concept) for score, concept in scored]
+    scored.sort(key=lambda s: -s[0])
+    typed = " ".join(w.typed for w in content)
+    return [Match(c, typed, "embedding" if tower is not None else "fuzzy", round(float(min(max(s, 0), 1)), 3))
+            for s, c in scored[:most]]
+
+
+def accepted(near: Sequence[Match], lexicon: Lexicon) -> Match | None:
+    """The first candidate, if it is near enough and leads clearly before any that is not its pair."""
+    if not near or near[0].confidence < ACCEPT:
+        return None
+    others = [m for m in near[1:] if m.concept.id != near[0].concept.id]
+    return near[0] if not others or near[0].confidence - others[0].confidence >= MARGIN else None
+
+
+def _by_tower(phrase: str, lexicon: Lexicon, tower: Any) -> list[tuple[float, Concept]]:
+    kept = _vectors.setdefault(lexicon, {})
+    if tower.name not in kept:
+        entries = [e for e in lexicon.entries if not e.short]
+        kept[tower.name] = [e.concept for e in entries], np.asarray(tower([fold(e.phrase) for e in entries]))
+    concepts, vectors = kept[tower.name]
+    cosines = vectors @ np.asarray(tower([phrase]))[0]
+    best: dict[str, tuple[float, Concept]] = {}
+    for index in np.argsort(-cosines)[:64]:
+        best.setdefault(concepts[index].id, (float(cosines[index]), concepts[index]))
+    return list(best.values())[:12]
+
+
+def _by_spelling(unknown: Sequence[Word], lexicon: Lexicon) -> list[tuple[float, Concept]]:
+    phrase = " ".join(w.folded for w in unknown)
+    phrases = {fold(e.phrase): e.concept for e in reversed(lexicon.entries) if not e.short and e.concept.side is None}
+    near = difflib.get_close_matches(phrase, phrases, n=5, cutoff=0.75)
+    return [(0.5 * difflib.SequenceMatcher(None, phrase, p).ratio(), phrases[p]) for p in near]

@@ -1,0 +1,1 @@
+"""The shipped concepts, one JSON file per region of the body; see ``../schema.json``."""
