@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from promptzoo.core.bundles import BundleInfo, find_bundles
-from promptzoo.core.errors import NotFoundError, complain
+from promptzoo.core.errors import NotFoundError, UnclearTextError, complain
 from promptzoo.core.geometry import Grid
 
 
 def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo] | None = None,
-                  classes: Iterable[str] = ()) -> BundleInfo:
+                  classes: Iterable[str] = (), texts: Iterable[str] = ()) -> BundleInfo:
     """The bundle for an image and the kinds of prompt given, by metadata alone.
 
     A bundle fits that segments, takes every kind, knows every class, and ships its weights. An image of one slice goes
@@ -23,8 +23,10 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
         kinds: kinds of prompt, see ``promptzoo.prompts.types.KINDS``.
         bundles: those to choose from; the installed ones if None.
         classes: names of the class prompts among them.
+        texts: those of the text prompts; a bundle fits that knows something of each.
 
     Raises:
+        UnclearTextError: if a text is unclear to every bundle, with the question.
         NotFoundError: if none fits, with the reason of each; if no bundle knows a class, with those that are known.
     """
     wanted, kinds, classes = 2 if grid.is_2d else 3, set(kinds), {name.lower() for name in classes}
@@ -33,9 +35,13 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
     if classes - known:
         raise NotFoundError(complain("class", ", ".join(sorted(classes - known)), ", ".join(sorted(known)) or "none",
                                      "Draw it instead, with --point or --box"))
+    texts = list(texts)
+    unclear = _unclear(texts, [info for info in bundles if "text" in info.prompts])
+    if unclear is not None:
+        raise unclear
     reasons, fitting = [], []
     for info in sorted(bundles, key=lambda b: ("base" in b.weights, b.name)):
-        why = _why_not(info, kinds, wanted, classes)
+        why = _why_not(info, kinds, wanted, classes, texts)
         if why:
             reasons.append(f"{info.name}: {why}")
         else:
@@ -47,13 +53,30 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
     return next((info for info in fitting if info.dimensions == wanted), fitting[0])
 
 
-def _why_not(info: BundleInfo, kinds: set[str], wanted: int, classes: set[str]) -> str:
+def _unclear(texts: Iterable[str], bundles: list[BundleInfo]) -> UnclearTextError | None:
+    """Why a text is unclear to all of these bundles together; None if each text means something to one of them."""
+    from promptzoo.text.wording import read_wording
+
+    names = list(dict.fromkeys(str(name) for info in bundles for name in info.label.get("labels", ())))
+    for text in texts if names else ():
+        try:
+            read_wording(text, names)
+        except UnclearTextError as error:
+            return error
+    return None
+
+
+def _why_not(info: BundleInfo, kinds: set[str], wanted: int, classes: set[str], texts: Iterable[str] = ()) -> str:
     if info.task != "segmentation":
         return f"is for {info.task}"
     if not kinds <= set(info.prompts):
         return f"does not take {', '.join(sorted(kinds - set(info.prompts)))}"
     if unknown := classes - {str(name).lower() for name in info.label.get("labels", ())}:
         return f"does not know the class {', '.join(sorted(unknown))}"
+    if "text" in info.prompts:
+        unclear = next((e for e in (_unclear([text], [info]) for text in texts) if e is not None), None)
+        if unclear is not None:
+            return str(unclear)
     if info.dimensions > wanted:
         return "is for volumes"
     if info.weights["kind"] != "shipped" or not weights_present(info):

@@ -9,6 +9,7 @@ option         form
 ``--lasso``    ``FILE[,+|-][,label]`` or ``i,j,k;i,j,k;i,j,k[;+|-][;label]``
 ``--mask``     ``FILE[=value][,label]``
 ``--class``    ``NAME``, which names the object too, or ``NAME,label``
+``--text``     words: a name, a list or a sentence; what it names becomes objects
 ``--prompts``  a prompt set as JSON
 =============  ========================================================================================
 
@@ -28,7 +29,7 @@ from promptzoo.cli.stroke_files import Stroke, coordinates, read_strokes
 from promptzoo.core.errors import NotFoundError, PromptError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
-from promptzoo.prompts.types import SPACES, Box, ClassPrompt, Lasso, MaskPrompt, Point, PromptSet, Scribble
+from promptzoo.prompts.types import SPACES, Box, ClassPrompt, Lasso, MaskPrompt, Point, PromptSet, Scribble, TextPrompt
 
 
 def place(numbers: Sequence[float], grid: Grid, space: str, what: str) -> tuple[float, ...]:
@@ -83,6 +84,7 @@ class PromptOptions:
     files: Sequence[Path] = ()
     space: str = "voxel"
     classes: Sequence[str] = ()
+    texts: Sequence[str] = ()
 
     def build(self, volume: Volume) -> PromptSet:
         """The prompt set in world millimetres: files first, then the options.
@@ -108,7 +110,7 @@ class PromptOptions:
             parts.append(prompt.moved(grid, "world") if hasattr(prompt, "space") else prompt)
         if not parts:
             raise PromptError(complain("no prompt", "nothing", "--point, --box, --scribble, --lasso, --mask, --class, "
-                                       "--prompts",
+                                       "--text, --prompts",
                                        "Say what to segment, for example with --point i,j,k"))
         listed = [o.object_id for prompts in loaded for o in prompts.objects]
         return PromptSet(tuple(parts), names.objects([*listed, *(p.object_id for p in parts)]),
@@ -134,6 +136,7 @@ class PromptOptions:
         for text in self.classes:
             name, _, label = (part.strip() for part in text.partition(","))
             found.append((ClassPrompt, label or name, (name,)))
+        found += [(TextPrompt, text.strip(), (text,)) for text in self.texts]
         return found
 
     def _point(self, position: tuple[float, ...], positive: bool, number: int) -> Point:

@@ -16,7 +16,7 @@ from promptzoo.cli.choice import choose_bundle, weights_record
 from promptzoo.cli.common import JSON_OPTION, command_line, one_of, print_json, print_table, say, waiting
 from promptzoo.cli.prompt_options import PromptOptions
 from promptzoo.cli.public import is_public, load, public_info
-from promptzoo.core.bundles import get_bundle
+from promptzoo.core.bundles import BundleInfo, get_bundle
 from promptzoo.core.errors import ImageError, PromptZooError, complain
 from promptzoo.core.protocols import OVERLAP_RULES, Prediction
 from promptzoo.core.volume import Volume
@@ -38,6 +38,8 @@ def segment(
                                                          "outline on one slice."),
     mask: Optional[List[str]] = typer.Option(None, help="FILE[=value][,label]: a mask to start from."),
     classes: Optional[List[str]] = typer.Option(None, "--class", help="NAME[,label]: a class that the bundle knows."),
+    text: Optional[List[str]] = typer.Option(None, help="What to segment, in words: a name, a list or a sentence such "
+                                                        "as 'both kidneys'."),
     prompts: Optional[List[Path]] = typer.Option(None, help="Prompt set as JSON, as --save-prompts writes it."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Mask file: .nii.gz, .nrrd, .seg.nrrd, .dcm (DICOM "
                                                                  "SEG), .png. Default: IMAGE_mask in this folder."),
@@ -64,7 +66,7 @@ def segment(
 
     one_of(overlap, OVERLAP_RULES, "--overlap")
     stated = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space,
-                           classes or ())
+                           classes or (), text or ())
     volume = read_image(image)
     given = stated.build(volume)
     given = replace(given, through_slices=given.through_slices or through_slices)
@@ -72,12 +74,16 @@ def segment(
         info = public_info(weights, bundle, variant)
     else:
         named = [prompt.name for prompt in given.of("class")]
-        info = choose_bundle(volume.grid, given.kinds, None, named) if bundle == "auto" else get_bundle(bundle)
+        texts = [prompt.text for prompt in given.of("text")]
+        info = (choose_bundle(volume.grid, given.kinds, None, named, texts) if bundle == "auto"
+                else get_bundle(bundle))
     if variant is not None:
         info.variant(variant)
     given.check_on(volume.grid, info.prompts)
+    given = _in_classes(given, info)
     files = _Files.of(image, out, png, save_prompts, reference, volume, stated)
-    if info.dimensions == 2 and not volume.grid.is_2d and given.kinds != {"class"} and not given.through_slices:
+    drawn = given.kinds - {"class", "text"}
+    if info.dimensions == 2 and not volume.grid.is_2d and drawn and not given.through_slices:
         kind = "2D" if is_public(info) else "a 2D bundle"
         say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented; --through-slices carries them "
             "through the volume.")
@@ -107,6 +113,19 @@ def segment(
                                           "command": command_line(ctx)})
     record["files"] = files.record()
     print_json(record) if as_json else _print(record)
+
+
+def _in_classes(prompts: PromptSet, info: BundleInfo) -> PromptSet:
+    """With an object for each class that texts ask for, if the bundle tells its classes."""
+    labels = info.label.get("labels")
+    if not labels or not prompts.of("text"):
+        return prompts
+    from promptzoo.text.wording import separate
+
+    found, notes = separate(prompts, labels)
+    for note in notes:
+        say(note)
+    return found
 
 
 @dataclass(frozen=True)
@@ -205,6 +224,7 @@ def _object_records(prompts: PromptSet, prediction: Prediction, labels: np.ndarr
             "estimated_dice": None if estimate is None else round(float(estimate), 4),
             "prompts": len(prompts.for_object(info.object_id)),
             **({"through_slices": answer.info["through_slices"]} if "through_slices" in answer.info else {}),
+            **({"reading": answer.info["reading"]} if answer.info.get("reading") else {}),
             **({"note": answer.info.get("reason", "empty mask")} if not voxels else {})})
     return records
 

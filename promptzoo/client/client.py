@@ -41,19 +41,32 @@ class Client:
         """The next case of a strategy: ``image`` (None if none is left), ``study``, ``series``, ``reason``."""
         return self._transport.send("GET", "/promptzoo/viewer/next", strategy=strategy).json()
 
-    def begin(self, image: str, bundle: str = "auto", user: str = "", kinds: Sequence[str] = ()) -> ClientSession:
+    def words(self, text: str, image: str = "", bundle: str = "auto") -> Mapping[str, Any]:
+        """How a text is read: ``names`` of what it asks for, or ``question`` and ``candidates``; ``note``.
+
+        Args:
+            text: a name, a list or a sentence.
+            image: id of the image that it is about.
+            bundle: who shall answer it.
+        """
+        return self._transport.send("GET", "/promptzoo/viewer/words", text=text, image=image, bundle=bundle).json()
+
+    def begin(self, image: str, bundle: str = "auto", user: str = "", kinds: Sequence[str] = (),
+              texts: Sequence[str] = ()) -> ClientSession:
         """Begin a session.
 
         Args:
             image: id of an image.
-            bundle: who shall answer; ``auto`` takes one that fits the image and takes ``kinds``.
+            bundle: who shall answer; ``auto`` takes one that fits the image, takes ``kinds`` and knows what ``texts``
+                name.
             user: who prompts, best a pseudonym.
             kinds: kinds of prompt to come, for example ``("text",)``.
+            texts: texts to come, for example ``("left kidney",)``.
 
         Raises:
-            ServerError: if there is no such image or bundle (404).
+            ServerError: if there is no such image or bundle (404), or no bundle understands a text (422).
         """
-        body = {"image": image, "bundle": bundle, "user": user, "kinds": list(kinds)}
+        body = {"image": image, "bundle": bundle, "user": user, "kinds": list(kinds), "texts": list(texts)}
         return ClientSession(self._transport, self._transport.send("POST", PATH, body).json())
 
     def open(self, session_id: str) -> ClientSession:

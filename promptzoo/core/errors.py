@@ -5,6 +5,8 @@ annotators through the server and the command line unchanged.
 """
 from __future__ import annotations
 
+from typing import Sequence
+
 
 class PromptZooError(Exception):
     """Base of all errors that a user can cause or cure.
@@ -25,6 +27,19 @@ class PromptError(PromptZooError, ValueError):
     """A prompt is malformed, lies outside the image or is not taken by the bundle."""
 
     http_status = 422
+
+
+class UnclearTextError(PromptError):
+    """A text prompt that is unknown or ambiguous.
+
+    Args:
+        question: what to ask the person, a sentence.
+        candidates: what may be meant, the likeliest first.
+    """
+
+    def __init__(self, question: str, candidates: Sequence[str] = ()) -> None:
+        super().__init__(question)
+        self.candidates = tuple(candidates)
 
 
 class GeometryError(PromptZooError, ValueError):

@@ -19,6 +19,7 @@ from promptzoo.inference.resample import Window, normalise
 from promptzoo.inference.state import EncodedImage
 from promptzoo.inference.zoom import BATCH
 from promptzoo.prompts.types import PromptSet
+from promptzoo.text.wording import read_wording
 
 CT_LIMITS = (-500.0, 400.0)
 """Hounsfield units of black and white for whole slices: lungs and organs are both seen."""
@@ -47,7 +48,7 @@ def slice_view(image: np.ndarray, window: Window, hounsfield: bool) -> np.ndarra
 
 
 class ClassPredictor:
-    """Answers class prompts on images and, slice by slice, on volumes; all classes come from one pass per slice.
+    """Answers class and text prompts on images and, slice by slice, on volumes; one pass per slice gives all classes.
 
     Args:
         network: windows ``[B, 1, S, S]`` to logits ``[B, 1 + C, S/4, S/4]``.
@@ -56,7 +57,7 @@ class ClassPredictor:
         name, engine: for the answer.
     """
 
-    prompt_kinds = frozenset({"class"})
+    prompt_kinds = frozenset({"class", "text"})
 
     def __init__(self, network: Any, classes: Sequence[str], window: int = 256, name: str = "classes",
                  engine: str = "torch") -> None:
@@ -69,23 +70,31 @@ class ClassPredictor:
         return EncodedImage.of(volume)
 
     def decode(self, state: EncodedImage, prompts: PromptSet, previous: Prediction | None = None) -> Prediction:
-        """One mask per object, of the class that it is named by; several class prompts of one object are joined.
+        """One mask per object, of the classes that its prompts name; several classes of one object are joined.
 
         Args:
             state: result of :meth:`encode`.
-            prompts: class prompts.
-            previous: not used: the answer depends on image and class alone.
+            prompts: class and text prompts; what a text leaves out is cut out of its object.
+            previous: not used: the answer depends on image and classes alone.
 
         Raises:
             PromptError: for other kinds of prompt and for classes that the network does not know.
+            UnclearTextError: for text that is not understood, or means nothing that the network knows.
         """
         started = time.perf_counter()
         prompts.check_on(state.source, self.prompt_kinds)
-        asked = [(info.object_id, [self.channel(p.name) for p in prompts.for_object(info.object_id).of("class")])
-                 for info in prompts.objects]
+        asked = [self._asked(info.object_id, prompts.for_object(info.object_id)) for info in prompts.objects]
         logits = self._logits(state) if asked else None
-        answers = tuple(self._answer(state, object_id, channels, logits) for object_id, channels in asked)
+        answers = tuple(self._answer(state, *one, logits) for one in asked)
         return Prediction(state.source, answers, time.perf_counter() - started, self.engine)
+
+    def _asked(self, object_id: int, prompts: PromptSet) -> tuple[int, list[int], list[int], str]:
+        """Object, channels that are wanted, channels that are cut out, and a note on how texts were read."""
+        read = [read_wording(prompt.text, self.classes) for prompt in prompts.of("text")]
+        wanted = [self.channel(p.name) for p in prompts.of("class")]
+        wanted += [self.channel(name) for wording in read for name in wording.classes]
+        cut = [self.channel(name) for wording in read for name in wording.without]
+        return object_id, list(dict.fromkeys(wanted)), cut, "; ".join(w.note for w in read if w.note)
 
     def channel(self, name: str) -> int:
         """The network's channel of a class.
@@ -115,13 +124,16 @@ class ClassPredictor:
                                                  for n in range(0, len(views), BATCH)])
         return self._known[state]
 
-    def _answer(self, state: EncodedImage, object_id: int, channels: Sequence[int],
+    def _answer(self, state: EncodedImage, object_id: int, channels: Sequence[int], cut: Sequence[int], note: str,
                 logits: np.ndarray | None) -> ObjectPrediction:
         axis, window = self._slices(state)
         full = np.zeros(state.data.shape, np.float32)
         shape = np.delete(state.data.shape, axis)
         for k, values in enumerate(logits if logits is not None else ()):
-            chance = softmax(values.astype(np.float32), 0)[list(channels)].sum(0)
+            each = softmax(values.astype(np.float32), 0)
+            chance = each[list(channels)].sum(0)
+            if cut:
+                chance = np.where(each[list(cut)].sum(0) > chance, 0, chance)
             if chance.max() < 0.01:
                 continue
             coarse = Window(tuple(np.asarray(window.origin) + np.asarray(window.step) * 1.5),
@@ -129,7 +141,7 @@ class ClassPredictor:
             offset, region = coarse.restore(chance, shape)
             np.moveaxis(full, axis, 0)[k][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
         names = [self.classes[c - 1] for c in channels]
-        info: dict[str, Any] = {"classes": names}
+        info: dict[str, Any] = {"classes": names, **({"reading": note} if note else {})}
         if not (full >= 0.5).any():
             info["reason"] = f"not found: {', '.join(names)}"
         return ObjectPrediction(object_id, state.source, (0, 0, 0),

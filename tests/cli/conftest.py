@@ -84,7 +84,7 @@ class FakePredictor:
             elif prompt.kind == "lasso":
                 inside = (places >= prompt.points.min(0) - 0.5) & (places <= prompt.points.max(0) + 0.5)
                 result[inside.all(-1)] = float(prompt.positive)
-            else:
+            elif prompt.kind in ("point", "scribble"):
                 for point in np.atleast_2d(prompt.position if prompt.kind == "point" else prompt.points):
                     near = ((places - point) ** 2).sum(-1) <= RADIUS_VOX ** 2
                     result[near] = float(prompt.positive)

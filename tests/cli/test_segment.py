@@ -219,3 +219,18 @@ def test_edited_prompts_of_a_former_run_are_kept(tmp_path):
     assert _unedited(path, "made\n") == path, "the same file needs no second name"
     path.write_text("edited\n")
     assert _unedited(path, "made\n") == tmp_path / "mask_prompts_1_2.json"
+
+
+def test_text_names_objects_of_the_classes_that_a_bundle_knows(run, make_bundle, volume_file, predictor):
+    predictor.prompt_kinds |= {"text"}
+    make_bundle("a_nuclei_2d", 2, prompts=["text"], label={"type": "segmentation", "labels": ["nuclei"]})
+    make_bundle("b_organs_3d", 3, prompts=["text"], label={"type": "segmentation", "labels": [
+        "liver", "kidney_left", "kidney_right"]})
+    grid = read_image(volume_file).grid
+    assert choose_bundle(grid, {"text"}, texts=["left kidney"]).name == "b_organs_3d"
+    answer = json.loads(run("segment", volume_file, "--text", "both kidneys", "--text", "livr", "--json").stdout)
+    assert answer["bundle"]["name"] == "b_organs_3d"
+    assert sorted(o["name"] for o in answer["objects"]) == ["left kidney", "liver", "right kidney"]
+    said = run("segment", volume_file, "--text", "qwertz", code=2).stderr
+    assert "qwertz" in said and "What should be found?" in said
+    assert "is understood" in run("segment", volume_file, "--text", "heart", code=2).stderr

@@ -2,11 +2,11 @@
 import numpy as np
 import pytest
 
-from promptzoo.core.errors import PromptError
+from promptzoo.core.errors import PromptError, UnclearTextError
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
 from promptzoo.inference.classes import ClassPredictor
-from promptzoo.prompts.types import ClassPrompt, Point, PromptSet
+from promptzoo.prompts.types import ClassPrompt, Point, PromptSet, TextPrompt
 
 NAMES = ("bright", "dark", "nowhere")
 
@@ -81,3 +81,19 @@ def test_unknown_classes_and_other_prompts_are_refused(predictor):
         predictor.decode(state, PromptSet((ClassPrompt("brigth"),)))
     with pytest.raises(PromptError, match="point"):
         predictor.decode(state, PromptSet((Point((1, 1, 1), True, 1, "voxel"),)))
+
+
+def test_texts_name_classes(network):
+    predictor = ClassPredictor(network, ("liver", "spleen", "stomach"), 64)
+    image = volume()
+    state = predictor.encode(image)
+    asked = PromptSet((TextPrompt("spleeen", 1), TextPrompt("liver and spleen", 2), TextPrompt("liver not spleen", 3)))
+    answer = predictor.decode(state, asked)
+    by_class = predictor.decode(state, PromptSet((ClassPrompt("spleen", 1), ClassPrompt("liver", 2))))
+    assert np.array_equal(answer[1].mask, by_class[1].mask) and answer[1].mask.any()
+    assert answer[1].info["reading"] == '"spleeen" was read as spleen'
+    both = by_class[1].mask | by_class[2].mask
+    assert (answer[2].mask >= both).all() and answer[2].mask.sum() < 1.25 * both.sum(), "chances add up at borders"
+    assert np.array_equal(answer[3].mask, by_class[2].mask & ~by_class[1].mask)
+    with pytest.raises(UnclearTextError, match="heart is understood"):
+        predictor.decode(state, PromptSet((TextPrompt("heart"),)))

@@ -7,6 +7,7 @@ from promptzoo.cli.server.reply import describe, extension, label_names, labelma
 from promptzoo.cli.server.service import is_ready
 from promptzoo.cli.server.wire import Form, read_prompts
 from promptzoo.core.advice import recommend
+from promptzoo.text.wording import separate
 
 
 def options(bundle, kinds):
@@ -52,7 +53,11 @@ class PromptInferTask(InferTask):
         """
         image = self.service.images.open(request["image"])
         prompts = read_prompts(request, self.form, image.grid)
-        bundle = self.bundle or self.service.choose(image.grid, prompts.kinds)
+        bundle = self.bundle or self.service.choose(
+            image.grid, prompts.kinds, [p.name for p in prompts.of("class")], [p.text for p in prompts.of("text")])
+        prompts.check_on(image.grid, bundle.prompts)
+        if prompts.of("text") and bundle.label.get("labels"):
+            prompts = separate(prompts, bundle.label["labels"])[0]
         suffix = extension(request, image.path)
         client = request.get("client_id") or (request.get("session") or {}).get("name")
         answer = self.service.answer(image, prompts, bundle, client, bool(request.get("reset_state")))

@@ -12,7 +12,7 @@ from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from promptzoo.core.errors import MissingDependencyError, PromptZooError
+from promptzoo.core.errors import MissingDependencyError, PromptZooError, UnclearTextError
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,15 @@ def problem(error: Exception, request_id: str = "") -> tuple[int, dict[str, Any]
         request_id: of the request; empty makes one.
 
     Returns:
-        The status, and ``{"detail": {"reason", "kind", "request_id"}}``. Of a defect the reason tells nothing but the
-        type of the error; the log has the traceback under the same request id.
+        The status, and ``{"detail": {"reason", "kind", "request_id"}}``, of an unclear text also ``candidates``. Of a
+        defect the reason tells nothing but the type of the error; the log has the traceback under the same request id.
     """
     detail: dict[str, Any] = {"reason": str(error), "kind": type(error).__name__,
                               "request_id": request_id or uuid.uuid4().hex[:12]}
     if isinstance(error, PromptZooError):
         status, detail["kind"] = error.http_status, error.kind
+        if isinstance(error, UnclearTextError):
+            detail["candidates"] = list(error.candidates)
     elif isinstance(error, RequestValidationError):
         status = 422
         places = [".".join(str(part) for part in entry["loc"]) + ": " + entry["msg"] for entry in error.errors()]

@@ -112,9 +112,10 @@ class PromptService:
             except Exception:  # a defect must not end the thread before the other bundles are loaded
                 logger.exception("bundle %s cannot be loaded", name)
 
-    def choose(self, grid: Grid, kinds: Collection[str] = ()) -> BundleInfo:
-        """The bundle for an image and kinds of prompt, see :func:`promptzoo.cli.choice.choose_bundle`."""
-        return choose_bundle(grid, kinds, self.bundles.values())
+    def choose(self, grid: Grid, kinds: Collection[str] = (), classes: Collection[str] = (),
+               texts: Collection[str] = ()) -> BundleInfo:
+        """The bundle for an image and prompts, see :func:`promptzoo.cli.choice.choose_bundle`."""
+        return choose_bundle(grid, kinds, self.bundles.values(), classes, texts)
 
     def answer(self, image: OpenImage, prompts: PromptSet, bundle: BundleInfo,
                client: str | None = None, forget: bool = False) -> Answer:

@@ -38,8 +38,9 @@ class Serving(Protocol):
     def predictor(self, name: str) -> Predictor:
         """The predictor of a bundle."""
 
-    def choose(self, grid: Grid, kinds: Collection[str] = ()) -> BundleInfo:
-        """The bundle that fits an image."""
+    def choose(self, grid: Grid, kinds: Collection[str] = (), classes: Collection[str] = (),
+               texts: Collection[str] = ()) -> BundleInfo:
+        """The bundle that fits an image and prompts."""
 
 
 NOTHING = "the network found nothing at the prompts"
@@ -93,15 +94,18 @@ class SessionDesk:
         self.service, self.store, self.find_image = service, store, find_image
         self.runner = SessionRunner() if runner is None else runner
 
-    def create(self, image: str, bundle: str = "auto", user: str = "", kinds: Collection[str] = ()) -> Session:
-        """Begin a session; ``auto`` takes a bundle that fits the image and takes these kinds of prompt.
+    def create(self, image: str, bundle: str = "auto", user: str = "", kinds: Collection[str] = (),
+               texts: Collection[str] = ()) -> Session:
+        """Begin a session; ``auto`` takes a bundle that fits the image, takes these kinds of prompt and knows what
+        these texts name.
 
         Raises:
+            UnclearTextError: if no bundle does.
             NotFoundError: if there is no such image or bundle, or none that fits.
             ImageError: if the image cannot be read.
         """
         opened = self.service.images.open(self.find_image(image))
-        chosen = self.service.choose(opened.grid, kinds) if bundle == "auto" else self._bundle(bundle)
+        chosen = self.service.choose(opened.grid, kinds, (), texts) if bundle == "auto" else self._bundle(bundle)
         return self.store.create(image, opened.content_hash, user, chosen.name, chosen.version, opened.grid)
 
     def restore(self, document: Mapping[str, Any], image: str, user: str = "", present_bundle: bool = False) -> Session:

@@ -16,6 +16,8 @@ class NewSession(BaseModel):
     bundle: str = Field("auto", description="Name of a bundle; auto takes the one that fits the image.")
     user: str = Field("", max_length=200, description="Who prompts; best a pseudonym.")
     kinds: list[PromptKind] = Field([], description="Kinds of prompt to come; auto takes a bundle that takes them.")
+    texts: list[str] = Field([], max_length=100, description="Texts to come; auto takes a bundle that knows what they "
+                                                             "name.")
 
 
 class ImportedSession(BaseModel):

@@ -86,7 +86,8 @@ def sessions_router(service: Serving, store: SessionStore, find_image: Callable[
     @router.post("", status_code=201)
     def create(body: models.NewSession) -> models.SessionView:
         """Begin a session on an image."""
-        return session_view(execute(lambda: desk.create(body.image, body.bundle, body.user, body.kinds)), "world")
+        return session_view(execute(lambda: desk.create(body.image, body.bundle, body.user, body.kinds, body.texts)),
+                            "world")
 
     @router.post("/import", status_code=201)
     def restore(body: models.ImportedSession) -> models.SessionView:

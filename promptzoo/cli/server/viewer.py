@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Optional
 
-from fastapi import APIRouter
+import numpy as np
+from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
@@ -11,9 +12,10 @@ from promptzoo.cli.choice import choose_bundle
 from promptzoo.cli.server.saving import Archive
 from promptzoo.core.advice import recommend
 from promptzoo.core.bundles import BundleInfo
-from promptzoo.core.errors import NotFoundError, complain
+from promptzoo.core.errors import NotFoundError, UnclearTextError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.data.colors import OBJECT_COLORS
+from promptzoo.text.wording import read_wording
 
 PREFIX = "/promptzoo/viewer"
 
@@ -72,6 +74,16 @@ class AdviceView(BaseModel):
     reason: str = Field(description="What the advice rests on, or why there is none.")
 
 
+class WordsView(BaseModel):
+    """How a text was read."""
+
+    bundle: str = Field(description="Who can answer it; empty if nobody can.")
+    names: list[str] = Field([], description="What it asks for, in plain English.")
+    note: str = Field("", description="What was corrected, and what is understood but not known.")
+    question: str = Field("", description="What to ask the person; empty if the text is clear.")
+    candidates: list[str] = Field([], description="What may be meant, the likeliest first.")
+
+
 def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
                   strategies: Callable[[], Mapping[str, str]],
                   choose: Callable[[str], Mapping[str, Any] | None], archive: Archive | None,
@@ -126,6 +138,21 @@ def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
                           margin=told.margin, expected_dice=told.expected_dice, n=told.n,
                           reason=f"{told.condition}: Dice {told.expected_dice:.2f} on {told.n} objects, {told.group}")
 
+    @router.get("/words")
+    def words(text: str = Query(max_length=1000), bundle: str = "auto", image: str = "") -> WordsView:
+        """What a text asks for, among the classes that a bundle knows; `auto`: the one that would be chosen."""
+        known = bundles()
+        try:
+            if bundle == "auto":
+                kinds, grid = ("text",), grid_of(image) if image else Grid((2, 2, 2), np.eye(4))
+                bundle = choose_bundle(grid, kinds, known.values(), (), [text]).name
+            if bundle not in known:
+                raise NotFoundError(complain("bundle", bundle, ", ".join(known) or "none"))
+            told = read_wording(text, known[bundle].label.get("labels") or ())
+        except UnclearTextError as error:
+            return WordsView(bundle="", question=str(error), candidates=list(error.candidates))
+        return WordsView(bundle=bundle, names=list(told.names), note=told.note)
+
     @router.get("/next")
     def next_case(strategy: str = "first") -> NextView:
         """The next case, and why it."""
@@ -153,4 +180,4 @@ def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
 
 def _classes(bundle: BundleInfo) -> list[str]:
     """Names that class prompts can say."""
-    return list(bundle.label.get("labels") or ()) if "class" in bundle.prompts else []
+    return list(bundle.label.get("labels") or ()) if {"class", "text"} & set(bundle.prompts) else []

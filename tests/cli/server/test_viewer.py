@@ -1,5 +1,6 @@
 """The advice that the panel asks for when a case opens."""
 import json
+from functools import partial
 
 import pytest
 
@@ -10,11 +11,12 @@ from fastapi.testclient import TestClient  # noqa: E402
 
 from promptzoo.cli.server.problems import install  # noqa: E402
 from promptzoo.cli.server.viewer import viewer_router  # noqa: E402
+from promptzoo.core.bundles import get_bundle  # noqa: E402
 
 
 @pytest.fixture
 def ask(service, image_file):
-    """A function that asks for advice; the bundle of volumes has some."""
+    """A function that asks for advice, or for another path; the bundle of volumes has some."""
     docs = service.bundles["clicks_3d"].path / "docs"
     docs.mkdir()
     entry = {"condition": "box +5%", "prompt": "box", "count": 1, "clicks": 2, "margin": 0.05, "dice": 0.81, "n": 12}
@@ -26,8 +28,8 @@ def ask(service, image_file):
     install(app)
     client = TestClient(app)
 
-    def get(code=200, **query):
-        answer = client.get("/promptzoo/viewer/advice", params=query)
+    def get(code=200, path="advice", **query):
+        answer = client.get(f"/promptzoo/viewer/{path}", params=query)
         assert answer.status_code == code, answer.text
         return answer.json()
 
@@ -48,3 +50,20 @@ def test_auto_is_the_bundle_that_fits_the_image(ask):
     assert told["bundle"] == "clicks_3d" and told["recommended_prompt"] == "box"
     assert "bundle: got auto" in ask(404)["detail"]["reason"]
     assert "clicks_2d" in ask(404, bundle="nope")["detail"]["reason"]
+
+
+def test_words_are_read_for_the_bundle_that_knows_them(ask, service):
+    metadata = service.bundles["clicks_3d"].path / "configs" / "metadata.json"
+    told = json.loads(metadata.read_text())
+    told["promptzoo"] |= {"prompts": ["text"],
+                          "label": {"type": "segmentation", "labels": ["kidney left", "kidney right"]}}
+    metadata.write_text(json.dumps(told))
+    service.bundles["clicks_3d"] = get_bundle(metadata.parents[1])
+    read = partial(ask, path="words")
+    assert read(text="both kidneys", image="scan") == {
+        "bundle": "clicks_3d", "names": ["left kidney", "right kidney"], "note": "", "question": "", "candidates": []}
+    assert "was read as left kidney" in read(text="left kidny", bundle="clicks_3d")["note"]
+    unclear = read(text="qwertz")
+    assert unclear["names"] == [] and "qwertz" in unclear["question"]
+    assert read(text="kidney stone or cyst")["question"]
+    assert "nope" in read(404, text="kidney", bundle="nope")["detail"]["reason"]

@@ -51,9 +51,10 @@ export const api = {
   config: () => json("GET", "/promptzoo/viewer/config"),
   series: (uid) => json("GET", `/promptzoo/viewer/series/${uid}`),
   advice: (image, bundle, modality) => json("GET", "/promptzoo/viewer/advice?" + new URLSearchParams({ image, bundle, modality })),
+  words: (text, image, bundle) => json("GET", "/promptzoo/viewer/words?" + new URLSearchParams({ text, image, bundle })),
   next: (strategy) => json("GET", `/promptzoo/viewer/next?strategy=${encodeURIComponent(strategy)}`),
   sessions: (image) => json("GET", `${SESSIONS}?limit=5&image=${encodeURIComponent(image)}`),
-  create: (image, bundle, kinds) => json("POST", SESSIONS, { image, bundle, kinds }),
+  create: (image, bundle, kinds, texts) => json("POST", SESSIONS, { image, bundle, kinds, texts }),
   state: (id) => json("GET", `${SESSIONS}/${id}?space=world`),
   add: (id, prompts, objects, through_slices, seen) =>
     json("POST", `${SESSIONS}/${id}/prompts?${at(seen)}grid=series`, { prompts, objects, through_slices }),

@@ -104,15 +104,37 @@ class Panel {
     this.session?.drawn(annotation, { object_id: this.object, positive, depth: this.depth }, this.live);
   }
 
-  speak(text) {
+  async speak(text) {
+    const { session } = this;
+    if (!session) return;
     const known = this.classes().find((name) => name.toLowerCase() === text.toLowerCase());
-    const prompt = known && this.takes("class") ? { kind: "class", name: known, object_id: this.object }
-      : { kind: "text", text, object_id: this.object };
-    if (!this.takes(prompt.kind)) {
-      this.fail(new Error(`No bundle chosen here takes ${prompt.kind} prompts; mark the object instead.`));
+    if (!this.takes("text")) {
+      if (known) session.tell({ kind: "class", name: known, object_id: this.object });
+      else this.fail(new Error(this.takes("class") ? `${text} is none of the classes here: ${this.classes().join(", ")}.`
+        : "The bundle chosen here takes no words; mark the object instead, or start over."));
       return;
     }
-    this.session?.tell(prompt);
+    try {
+      const told = await api.words(text, session.series.image, this.bundle?.name ?? session.bundle);
+      if (session !== this.session) return;
+      if (told.question) {
+        this.ask(told);
+        return;
+      }
+      const prompts = told.names.map((name, place) => (
+        { kind: "text", text: name, object_id: session.objectFor(place ? null : this.object, name) }));
+      this.object = prompts[0].object_id;
+      this.say(told.note);
+      session.tell(...prompts);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** A question back, with what may be meant. */
+  ask({ question, candidates }) {
+    this.message = { text: question, bad: true, choices: candidates };
+    this.show();
   }
 
   save() {

@@ -46,7 +46,8 @@ export class Session {
   /** Begin the session on the server, with a bundle that takes the prompts to come. */
   async ensure(prompts) {
     if (this.id) return;
-    const made = await api.create(this.series.image, this.bundle, [...new Set(prompts.map((prompt) => prompt.kind))]);
+    const made = await api.create(this.series.image, this.bundle, [...new Set(prompts.map((prompt) => prompt.kind))],
+      prompts.filter((prompt) => prompt.kind === "text").map((prompt) => prompt.text));
     this.id = made.id;
     this.view = made;
     this.remember();
@@ -184,8 +185,18 @@ export class Session {
   }
 
   /** Prompts without a place: text and classes. */
-  tell(prompt) {
-    return this.run(() => this.say([prompt], []));
+  tell(...prompts) {
+    return this.run(() => this.say(prompts, []));
+  }
+
+  /** The object that a named thing goes to: `preferred` if nothing was said of it, else a new one. */
+  objectFor(preferred, name) {
+    const spoken = [...(this.view?.prompts ?? []).map((entry) => entry.prompt.object_id ?? 1),
+      ...this.pending.map((uid) => this.drawings.get(uid)?.prompt.object_id)];
+    const id = preferred !== null && !spoken.includes(preferred) ? preferred : this.addObject();
+    const object = this.objects.find((entry) => entry.object_id === id);
+    object.name ||= name;
+    return id;
   }
 
   async say(prompts, uids) {

@@ -149,7 +149,8 @@ export function build(panel) {
     list.replaceChildren(...panel.classes().map((value) => element("option", { value })));
     resume.hidden = !panel.offer || Boolean(session?.id);
     if (panel.offer) resume.textContent = `Continue the session of ${panel.offer.updated.slice(0, 16).replace("T", " ")}`;
-    message.textContent = panel.message.text;
+    message.replaceChildren(panel.message.text, ...(panel.message.choices ?? []).map((text) => element("button", {
+      textContent: text, dataset: { pz: "choice" }, onclick: () => panel.speak(text) })));
     message.classList.toggle("pz-bad", panel.message.bad);
     if (!session) return;
     if (!session.objects.some((object) => object.object_id === panel.object)) panel.object = session.objects[0].object_id;
