@@ -6,6 +6,7 @@ from typing import Iterable
 
 from promptzoo.core.errors import UnclearTextError
 from promptzoo.prompts.types import ObjectInfo, PromptSet, TextPrompt
+from promptzoo.prompts.types.prompt_set import Prompt
 from promptzoo.text.lexicon import Match, class_for, resolve
 
 
@@ -79,9 +80,11 @@ def separate(prompts: PromptSet, known: Iterable[str]) -> tuple[PromptSet, list[
     Raises:
         UnclearTextError: see :func:`read_wording`.
     """
-    known, notes = tuple(known), []
+    known = tuple(known)
+    notes: list[str] = []
     taken = {info.object_id for info in prompts.objects}
-    parts, infos = [], {info.object_id: info for info in prompts.objects}
+    parts: list[Prompt] = []
+    infos = {info.object_id: info for info in prompts.objects}
     for prompt in prompts.prompts:
         if not isinstance(prompt, TextPrompt):
             parts.append(prompt)
