@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -114,14 +114,23 @@ class ClassPredictor:
         shape = np.delete(state.data.shape, axis)
         return axis, slice_window(shape, np.delete(state.canonical.spacing_mm, axis), self.window)
 
+    def ahead(self, state: EncodedImage) -> Iterator[None]:
+        """Compute all classes of all slices, some slices per step; nothing if that was done."""
+        if state in self._known:
+            return
+        axis, window = self._slices(state)
+        count, found = state.data.shape[axis], []
+        for start in range(0, count, BATCH):
+            views = [slice_view(np.take(state.data, k, axis), window, state.hounsfield)[None]
+                     for k in range(start, min(start + BATCH, count))]
+            found.append(np.asarray(self.network(np.stack(views)), np.float16))
+            yield
+        self._known[state] = np.concatenate(found)
+
     def _logits(self, state: EncodedImage) -> np.ndarray:
         """Logits ``[slices, 1 + C, S/4, S/4]`` float16, kept as long as the encoded image."""
-        if state not in self._known:
-            axis, window = self._slices(state)
-            views = [slice_view(np.take(state.data, k, axis), window, state.hounsfield)[None]
-                     for k in range(state.data.shape[axis])]
-            self._known[state] = np.concatenate([np.asarray(self.network(np.stack(views[n:n + BATCH])), np.float16)
-                                                 for n in range(0, len(views), BATCH)])
+        for _ in self.ahead(state):
+            pass
         return self._known[state]
 
     def _answer(self, state: EncodedImage, object_id: int, channels: Sequence[int], cut: Sequence[int], note: str,

@@ -19,6 +19,7 @@ from promptzoo.cli.server.front import FrontSettings, install
 from promptzoo.cli.server.health import health_router
 from promptzoo.cli.server.ohif import ohif_router
 from promptzoo.cli.server.pacs import pacs_router
+from promptzoo.cli.server.preparation import Preparation, preparation_router
 from promptzoo.cli.server.saving import LabelSaver
 from promptzoo.cli.server.sessions import sessions_router
 from promptzoo.cli.server.viewer import viewer_router
@@ -71,6 +72,8 @@ def serve_ours(desk, queue, telemetry, unready, token="", most_bytes=0):
     ours.include_router(viewer_router(promptzoo.__version__, desk.bundles, desk.strategies, desk.next_case,
                                       desk.archive, lambda image: queue.call(lambda: desk.grid_of(image))),
                         dependencies=login)
+    preparation = Preparation(lambda image, bundle: desk.service.preparing(desk.find_image(image), bundle), queue)
+    ours.include_router(preparation_router(preparation), dependencies=login)
     if desk.store is not None:
         ours.include_router(dicomweb_router(desk.store, limits.most_bytes, desk.look_again), dependencies=login)
     else:

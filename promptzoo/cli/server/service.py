@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Collection, Mapping
+from typing import Any, Callable, Collection, Iterator, Mapping
 
 from promptzoo.cli.choice import choose_bundle
 from promptzoo.cli.server.conversation import Conversations
@@ -116,6 +116,29 @@ class PromptService:
                texts: Collection[str] = ()) -> BundleInfo:
         """The bundle for an image and prompts, see :func:`promptzoo.cli.choice.choose_bundle`."""
         return choose_bundle(grid, kinds, self.bundles.values(), classes, texts)
+
+    def preparing(self, path: Path, bundle: str = "auto") -> Iterator[None]:
+        """What the first prompt on an image needs, step by step: read it, load the bundle, encode, and what the bundle
+        computes whatever the prompt (``ahead`` of its predictor, an iterator of steps, if it has one).
+
+        Args:
+            path: of the image.
+            bundle: name; ``auto`` for the one that fits the image.
+
+        Raises:
+            PromptZooError: if image or bundle cannot be used.
+        """
+        image = self.images.open(path)
+        yield
+        chosen = self.choose(image.grid) if bundle == "auto" else self.bundles.get(bundle)
+        predictor = self.predictor(bundle if chosen is None else chosen.name)
+        name, version = (bundle, "") if chosen is None else (chosen.name, chosen.version)
+        yield
+        with self._locks[name]:
+            state = self.states.get((image.content_hash, name, version), lambda: predictor.encode(image.take_volume()))
+        yield
+        for _ in getattr(predictor, "ahead", lambda state: ())(state):
+            yield
 
     def answer(self, image: OpenImage, prompts: PromptSet, bundle: BundleInfo,
                client: str | None = None, forget: bool = False) -> Answer:

@@ -41,6 +41,12 @@ class WorkQueue:
         with self._lock:
             return max(0, self._pending - 1)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits."""
+        with self._lock:
+            return self._pending > 0
+
     def submit(self, job: Callable[[], Result]) -> "Future[Result]":
         """Queue a job; cancelling its future before its turn drops it.
 

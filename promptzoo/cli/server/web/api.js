@@ -51,6 +51,8 @@ export const api = {
   config: () => json("GET", "/promptzoo/viewer/config"),
   series: (uid) => json("GET", `/promptzoo/viewer/series/${uid}`),
   advice: (image, bundle, modality) => json("GET", "/promptzoo/viewer/advice?" + new URLSearchParams({ image, bundle, modality })),
+  prepare: (image, bundle) => json("POST", "/promptzoo/viewer/prepare", { image, bundle }),
+  leave: (image) => send("DELETE", `/promptzoo/viewer/prepare?image=${encodeURIComponent(image)}`),
   words: (text, image, bundle) => json("GET", "/promptzoo/viewer/words?" + new URLSearchParams({ text, image, bundle })),
   next: (strategy) => json("GET", `/promptzoo/viewer/next?strategy=${encodeURIComponent(strategy)}`),
   sessions: (image) => json("GET", `${SESSIONS}?limit=5&image=${encodeURIComponent(image)}`),

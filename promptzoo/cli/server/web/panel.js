@@ -31,10 +31,12 @@ class Panel {
     }
     this.series = set.SeriesInstanceUID;
     try {
+      if (this.session) api.leave(this.session.series.image).catch(() => null);
       const series = await api.series(this.series);
       const space = new Space(series.shape, series.affine);
       this.session = new Session(set, series, space, this.config.colors, () => this.show(), (error) => this.fail(error));
       this.object = 1;
+      api.prepare(series.image, this.session.bundle).catch(() => null); // a prompt works without it, only later
       const earlier = sessionStorage.getItem(this.session.memory);
       if (earlier) await this.session.open(earlier);
       else this.offer = (await api.sessions(series.image)).sessions.find((entry) => entry.sequence > 0);
@@ -92,6 +94,7 @@ class Panel {
     const given = this.session.view?.prompts.map((entry) => entry.prompt) ?? [];
     this.session.close().then(() => {
       this.session.bundle = name;
+      api.prepare(this.session.series.image, name).catch(() => null);
       const usable = given.filter((prompt) => this.takes(prompt.kind));
       if (usable.length) this.session.run(() => this.session.say(usable, []));
       else this.propose();
