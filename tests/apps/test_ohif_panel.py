@@ -58,7 +58,8 @@ def studies(torso, tmp_path_factory):
 def server(studies, tmp_path_factory):
     """``promptzoo serve`` over the folder."""
     port = free_port()
-    command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(studies), "--port", str(port)]
+    command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(studies), "--port", str(port),
+               "--no-preload"]
     with running(command, port, tmp_path_factory.mktemp("server")) as found:
         yield found
 

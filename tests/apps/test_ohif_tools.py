@@ -41,7 +41,7 @@ def server(torso, tmp_path_factory):
         (bundles / bundle.name).symlink_to(bundle)
     write_bundle(bundles)
     command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(studies), "--port", str(port),
-               "--bundles", str(bundles), "--engine", "torch"]
+               "--bundles", str(bundles), "--engine", "torch", "--no-preload"]
     with running(command, port, folder / "server") as found:
         yield found
 
@@ -138,6 +138,48 @@ def test_words(viewer, torso):
     viewer.settle()
     assert bar.is_disabled() and "words" in bar.get_attribute("placeholder")
     assert not page.errors
+
+
+def test_organs_by_their_names(viewer, torso):
+    """What is typed is what is found, each organ an object of its own; what is not known is asked back."""
+    page, bar = viewer.page, viewer.page.locator("[data-pz='text']")
+    bar.fill("both kidneys")
+    bar.press("Enter")
+    viewer.settle()
+    names = viewer.get("s.objects.map((object) => [object.object_id, object.name])")
+    assert names == [[1, "left kidney"], [2, "right kidney"]]
+    found = viewer.shown()
+    for number, name in ((1, "kidney left"), (2, "kidney right")):
+        assert dice(found == number, torso[1] == torso[2][name]) > 0.5, name
+    bar.fill("kidny stone thing")
+    bar.press("Enter")
+    page.locator("[data-pz='message'].pz-bad").get_by_text("?").wait_for()
+    assert len(viewer.get("s.objects")) == 2 and not page.errors
+
+
+def test_through_slices_and_advice(viewer, torso):
+    """The study of a bundle proposes a tool; a box on one slice is carried through the volume where that is wished."""
+    kidney = torso[1] == torso[2]["kidney left"]
+    k = int(inner_point(kidney)[2])
+    plane = np.argwhere(kidney[:, :, k])
+    viewer.page.locator("[data-pz='bundle']").select_option("sam_prompt_study")
+    viewer.page.locator("[data-pz='message']").get_by_text("Begin with").wait_for()
+    assert viewer.page.locator(".pz-tools .pz-chosen").count() == 1
+    viewer.jump((*plane.mean(0), k))
+    if viewer.page.locator("[data-pz='box'].pz-chosen").count() == 0:
+        viewer.press("box")
+    viewer.drag((*plane.min(0), k), (*plane.max(0), k))
+    viewer.settle()
+    assert set(np.argwhere(viewer.shown())[:, 2]) == {k}
+    through = viewer.page.locator("[data-pz='through']")
+    through.check()
+    viewer.settle()
+    carried = viewer.shown() == 1
+    near = np.s_[:, :, k - 1:k + 2]  # how far it is carried is measured elsewhere
+    assert carried[:, :, k - 1].any() and carried[:, :, k + 1].any() and dice(carried[near], kidney[near]) > 0.6
+    through.uncheck()
+    viewer.settle()
+    assert set(np.argwhere(viewer.shown())[:, 2]) == {k} and not viewer.page.errors
 
 
 def test_a_box_for_the_sam_like_bundle(viewer, torso):

@@ -69,7 +69,8 @@ def server(orthanc, series, tmp_path_factory):
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     (folder / "password").write_text("secret\n")
     command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", orthanc, "--port", str(port),
-               "--pacs-user", "ann", "--pacs-password-file", str(folder / "password")]
+               "--pacs-user", "ann", "--pacs-password-file", str(folder / "password"), "--engine", "torch",
+               "--no-preload"]
     with running(command, port, folder) as found:
         yield found
 

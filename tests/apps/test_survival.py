@@ -21,7 +21,8 @@ def start(study, tmp_path):
 
     def begin():
         port = free_port()
-        command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(study[0]), "--port", str(port)]
+        command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(study[0]), "--port", str(port),
+                   "--engine", "torch", "--no-preload"]
         return running(command, port, tmp_path / "server")
 
     return begin

@@ -49,7 +49,7 @@ def server(study, tmp_path_factory):
     folder, port = tmp_path_factory.mktemp("traffic"), free_port()
     (folder / "slow.py").write_text(SCRIPT)
     command = [sys.executable, str(folder / "slow.py"), "serve", "--studies", str(study[0]), "--port", str(port),
-               "--queue", str(BOUND)]
+               "--queue", str(BOUND), "--engine", "torch"]
     with running(command, port, folder) as found:
         ends = time.monotonic() + 120
         while httpx.get(f"{found.url}/readyz").status_code != 200 and time.monotonic() < ends:
