@@ -88,6 +88,11 @@ class BundleInfo:
         return self.path.parent / base["bundle"] / "models" / "model.pt" if base else None
 
     @property
+    def needs(self) -> tuple[Path, ...]:
+        """Folders of the bundles that this one runs, whether they are there or not."""
+        return tuple(self.path.parent / name for name in self.block.get("needs", ()))
+
+    @property
     def not_for(self) -> tuple[str, ...]:
         """Sentences: what the shipped weights must not be used for."""
         return tuple(self.block["not_for"])

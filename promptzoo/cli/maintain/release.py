@@ -22,18 +22,27 @@ from promptzoo.core.errors import BundleError, PromptZooError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _BUNDLE_PARTS = ("LICENSE", "large_files.yml", "configs", "docs", "models")
-_PACKAGE_SUFFIXES = (".py", ".json", ".csv", ".typed")
+_PACKAGE_SUFFIXES = (".py", ".json", ".csv", ".typed", ".safetensors")
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a bundle that belong into a release, by their names in its folder."""
+    for part in _BUNDLE_PARTS:
+        top = folder / part
+        for file in [top] if top.is_file() else sorted(top.rglob("*")):
+            if file.is_file() and not file.name.startswith("."):
+                yield file.relative_to(folder).as_posix(), file
 
 
 def _members(bundle: BundleInfo) -> Iterator[tuple[str, Path]]:
-    for part in _BUNDLE_PARTS:
-        top = bundle.path / part
-        for file in [top] if top.is_file() else sorted(top.rglob("*")):
-            if file.is_file() and not file.name.startswith("."):
-                yield file.relative_to(bundle.path).as_posix(), file
+    yield from _files(bundle.path)
+    brought = {}
+    for folder in bundle.needs:
+        brought |= {f"../{folder.name}/{name}": file for name, file in _files(folder)}
     base = bundle.base_weights
     if base is not None:
-        yield f"../{base.relative_to(bundle.path.parent).as_posix()}", base
+        brought[f"../{base.relative_to(bundle.path.parent).as_posix()}"] = base
+    yield from brought.items()
     package = Path(promptzoo.__file__).parent
     for file in sorted(package.rglob("*")):
         if file.suffix in _PACKAGE_SUFFIXES and "__pycache__" not in file.parts:

@@ -98,6 +98,12 @@ def check_systems(bundle: BundleInfo) -> list[str]:
     return problems
 
 
+def check_needs(bundle: BundleInfo) -> list[str]:
+    """The bundles that it runs lie beside it."""
+    return [f"needs: no bundle {folder.name} beside it" for folder in bundle.needs
+            if not (folder / "configs" / "metadata.json").is_file()]
+
+
 def check_version(bundle: BundleInfo) -> list[str]:
     """The version has a changelog line, and content released under a version has not changed."""
     changelog = bundle.path.parents[1] / "CHANGELOG.md"
@@ -179,6 +185,7 @@ CHECKS: dict[str, Callable[[BundleInfo], list[str]]] = {
     "no_python": check_no_python,
     "configs": check_configs,
     "systems": check_systems,
+    "needs": check_needs,
     "version": check_version,
     "results": check_results,
     "docs": check_docs,

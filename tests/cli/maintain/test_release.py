@@ -1,4 +1,6 @@
 """Release archives: reproducible, complete, and refused for a bundle that does not verify."""
+import json
+import shutil
 import zipfile
 
 import pytest
@@ -18,6 +20,19 @@ def test_the_archive_is_reproducible_and_vendors_the_package(bundle_path, tmp_pa
     assert {"configs/metadata.json", "configs/variants/pe-med.json", "models/model.pt", "LICENSE", "docs/README.md",
             "promptzoo/__init__.py", "promptzoo/core/catalog.csv", "promptzoo/core/catalog.py"} <= inside
     assert not any("__pycache__" in n or n.endswith(".pyc") for n in inside)
+
+
+def test_bundles_that_it_runs_come_along(bundle_path, tmp_path):
+    helper = bundle_path.parent / "helper"
+    shutil.copytree(bundle_path, helper)
+    (helper / "notes.txt").write_text("stays at home\n")
+    metadata = bundle_path / "configs" / "metadata.json"
+    document = json.loads(metadata.read_text())
+    document["promptzoo"]["needs"] = ["helper"]
+    metadata.write_text(json.dumps(document))
+    names = set(zipfile.ZipFile(make_release(read_bundle(bundle_path), tmp_path / "out")).namelist())
+    assert {"helper/configs/metadata.json", "helper/models/model.pt", "helper/LICENSE"} <= names
+    assert "helper/notes.txt" not in names
 
 
 def test_an_unsound_bundle_is_refused(bundle_path, tmp_path, capsys):

@@ -47,6 +47,10 @@ def _systems(path):
     _edit(path, block={"systems": {"pe-mad": "planned", "samed": "planned", "khor-ctv": "works"}})
 
 
+def _needs(path):
+    _edit(path, block={"needs": ["not_here"]})
+
+
 def _version(path):
     _edit(path, version="0.1.10")
 
@@ -81,6 +85,7 @@ def _pickle(path):
     (_missing, "required_files", ["missing file: docs/data_license.txt", "empty file: LICENSE"]),
     (_python, "no_python", ["Python inside the bundle: scripts/nets.py"]),
     (_absolute, "configs", ["configs/train.json, dataset_dir::0: absolute path /data/me"]),
+    (_needs, "needs", ["no bundle not_here beside it"]),
     (_systems, "systems", ["khor-ctv works, but there is no", "pe-med.json: not named in systems",
                            "catalog id: got pe-mad", "samed is of the family sam-peft"]),
     (_version, "version", ["version 0.1.10: allowed are three one-digit numbers", "has no line in the changelog"]),
