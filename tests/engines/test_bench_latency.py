@@ -72,6 +72,17 @@ def test_predictors_without_a_network_part_have_fewer_rows(bench, monkeypatch):
     assert [r["what"] for r in bench.measure(predictor, 2, 1)] == ["encode", "click", "100 boxes"]
 
 
+def test_words_are_asked_one_after_the_other(bench, monkeypatch):
+    monkeypatch.setattr(bench, "WARM_UP", 0)
+    predictor = FakePredictor()
+    asked = []
+    predictor.decode = lambda state, prompts: asked.append(prompts.prompts[0].text)
+    rows = bench.measure_words(predictor, 3, ["liver", "spleen"], 3)
+    assert [r["what"] for r in rows] == ["encode", "text", "image and text"]
+    assert asked == ["liver", "spleen", "liver"] * 2
+    assert set(predictor.calls) == {("encode", (96, 96, 96))} and len(predictor.calls) == 1 + 3 + 3
+
+
 def test_usage_errors(bench, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit):
         bench.parse(["--n", "0"])
