@@ -4,7 +4,7 @@ from __future__ import annotations
 import typer
 
 from promptzoo import __version__
-from promptzoo.cli import bench, bundles, catalog, doctor, export, segment, serve, study, weights
+from promptzoo.cli import bench, bundles, catalog, doctor, export, segment, serve, study, weights, words
 from promptzoo.cli.common import EXIT_CODES, Group, flowing, set_up_logging
 
 app = typer.Typer(
@@ -30,5 +30,6 @@ def _root(
 
 app.add_typer(bundles.app, name="bundles")
 app.add_typer(weights.app, name="weights")
-for _command in (catalog.catalog, segment.segment, bench.bench, study.study, export.export, doctor.doctor, serve.serve):
+for _command in (catalog.catalog, segment.segment, bench.bench, study.study, export.export, doctor.doctor, serve.serve,
+                 words.words):
     app.command(_command.__name__, help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)
