@@ -1,6 +1,7 @@
 """One optimiser step, as all iteration updates take it."""
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -8,9 +9,13 @@ import torch.distributed as dist
 from monai.engines.utils import IterationEvents
 from torch import nn
 
+logger = logging.getLogger(__name__)
+
 
 def optimise(engine: Any, loss: torch.Tensor, clip_norm: float, network: nn.Module | None = None) -> None:
     """Gradients of ``loss``, their mean over the processes of a run, their norm bounded, and a step.
+
+    Gradients that are not finite are thrown away with a warning: one bad sample must not end a long training.
 
     Args:
         engine: a ``monai.engines.SupervisedTrainer``; its optimiser takes the step, and ``MODEL_COMPLETED`` is fired.
@@ -22,8 +27,12 @@ def optimise(engine: Any, loss: torch.Tensor, clip_norm: float, network: nn.Modu
     engine.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     share_gradients(network)
-    torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-    engine.optimizer.step()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+    if torch.isfinite(norm):
+        engine.optimizer.step()
+    else:
+        logger.warning("iteration %s: gradients are not finite (loss %s); no step is taken", engine.state.iteration,
+                       float(loss.detach()))
     engine.fire_event(IterationEvents.MODEL_COMPLETED)
 
 
