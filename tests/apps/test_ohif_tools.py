@@ -129,6 +129,13 @@ def test_words(viewer, torso):
     viewer.settle()
     assert page.asked[-1][2]["prompts"] == [{"kind": "text", "text": "air", "object_id": 2}]
     assert (viewer.shown() == 2).any()
+    page.locator(".pz-object [data-pz='adopt']").first.click()
+    viewer.settle()
+    objects = viewer.get("s.objects.map((object) => object.name)")
+    assert kinds(viewer).count("box") == 2 and objects[-1] == "bone 2", "each box is an object that can be edited"
+    assert viewer.get("s.view.bundle") != "words_3d" and viewer.get("s.drawings.size") == 2
+    viewer.press("new")
+    viewer.settle()
     asked, message = len(page.asked), page.locator("[data-pz='message']")
     bar.fill("qwertz")
     bar.press("Enter")

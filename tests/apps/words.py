@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from promptzoo.core.protocols import ObjectPrediction, Prediction
+from promptzoo.prompts.types import Box, PromptSet
 
 TISSUES = {"bone": (250.0, 3000.0), "air": (-2000.0, -700.0)}
 
@@ -32,8 +33,18 @@ class WordPredictor:
             words += [p.name for p in prompts.of("class", info.object_id)]
             low, high = next((TISSUES[t] for t in TISSUES for w in words if t in w.lower()), (np.inf, -np.inf))
             probability = ((state.data >= low) & (state.data <= high)).astype(np.float32)
-            found.append(ObjectPrediction(info.object_id, state.grid, (0, 0, 0), probability, 0.9))
+            told = {"generated": json.dumps(boxes_in(probability, state.grid))} if probability.any() else {}
+            found.append(ObjectPrediction(info.object_id, state.grid, (0, 0, 0), probability, 0.9, info=told))
         return Prediction(state.grid, tuple(found), 0.01, self.engine)
+
+
+def boxes_in(probability, grid):
+    """The boxes of both halves of a mask along its first axis, as a detector proposes them."""
+    halves, middle = [], probability.shape[0] // 2
+    for number, part in enumerate((slice(0, middle), slice(middle, None)), 1):
+        at = np.argwhere(probability[part]) + (part.start, 0, 0)
+        halves.append(Box(tuple(at.min(0)), tuple(at.max(0) + 1), number, "voxel"))
+    return PromptSet(tuple(halves)).to_world(grid).to_json()
 
 
 class WordInferer:

@@ -107,7 +107,7 @@ class Panel {
     this.session?.drawn(annotation, { object_id: this.object, positive, depth: this.depth }, this.live);
   }
 
-  async speak(text) {
+  speak(text) {
     const { session } = this;
     if (!session) return;
     const known = this.classes().find((name) => name.toLowerCase() === text.toLowerCase());
@@ -117,9 +117,8 @@ class Panel {
         : "The bundle chosen here takes no words; mark the object instead, or start over."));
       return;
     }
-    try {
+    session.run(async () => {
       const told = await api.words(text, session.series.image, this.bundle?.name ?? session.bundle);
-      if (session !== this.session) return;
       if (told.question) {
         this.ask(told);
         return;
@@ -128,10 +127,24 @@ class Panel {
         { kind: "text", text: name, object_id: session.objectFor(place ? null : this.object, name) }));
       this.object = prompts[0].object_id;
       this.say(told.note);
-      session.tell(...prompts);
-    } catch (error) {
-      this.fail(error);
+      await session.say(prompts, []);
+    });
+  }
+
+  /** Turn what a bundle proposed for an object into prompts; another bundle goes on if this one takes none of them. */
+  adopt(object_id) {
+    const { session } = this;
+    const prompts = session.adopted(object_id);
+    const usable = prompts.filter((prompt) => this.takes(prompt.kind));
+    if (usable.length) {
+      session.adopt(object_id, usable);
+      return;
     }
+    session.close().then(() => {
+      session.bundle = "auto";
+      session.run(() => session.say(prompts, []));
+      this.say("Answered by the bundle that fits boxes and points on this image.");
+    });
   }
 
   /** A question back, with what may be meant. */

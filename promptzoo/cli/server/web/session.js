@@ -189,6 +189,30 @@ export class Session {
     return this.run(() => this.say(prompts, []));
   }
 
+  /** The prompts that the bundle made for an object, each thing that it found an object of its own; words go. */
+  adopted(object_id) {
+    const told = this.answer?.objects?.find((entry) => entry.object_id === object_id);
+    const name = this.objects.find((entry) => entry.object_id === object_id)?.name ?? "";
+    const found = [...new Set((told?.generated?.prompts ?? []).map((prompt) => prompt.object_id ?? 1))];
+    const ids = new Map(found.map((id, place) => [id, place ? this.addObject() : object_id]));
+    found.forEach((id, place) => {
+      if (place && name) this.objects.find((entry) => entry.object_id === ids.get(id)).name = `${name} ${place + 1}`;
+    });
+    return (told?.generated?.prompts ?? []).map((prompt) => ({ ...prompt, object_id: ids.get(prompt.object_id ?? 1) }));
+  }
+
+  /** Replace the words of an object by prompts that can be edited. */
+  adopt(object_id, prompts) {
+    return this.run(async () => {
+      for (const { number, prompt } of this.view.prompts) {
+        if ((prompt.object_id ?? 1) !== object_id || !["text", "class"].includes(prompt.kind)) continue;
+        const gone = await api.remove(this.id, number, this.view.sequence);
+        this.view = { ...this.view, sequence: gone.sequence };
+      }
+      await this.say(prompts, []);
+    });
+  }
+
   /** The object that a named thing goes to: `preferred` if nothing was said of it, else a new one. */
   objectFor(preferred, name) {
     const spoken = [...(this.view?.prompts ?? []).map((entry) => entry.prompt.object_id ?? 1),

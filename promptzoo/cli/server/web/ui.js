@@ -122,6 +122,11 @@ export function build(panel) {
     name.onchange = () => session.changeObject(object.object_id, { name: name.value });
     const row = element("div", { className: "pz-object", dataset: { object: object.object_id } }, color, name,
       element("span", { title: "Estimated Dice", textContent: dice == null || !told.voxels ? "" : `≈ ${dice.toFixed(2)}` }),
+      ...(told?.generated ? [element("button", { textContent: "✎", dataset: { pz: "adopt" },
+        title: "Edit the boxes and points that were proposed", onclick: (event) => {
+          event.stopPropagation();
+          panel.adopt(object.object_id);
+        } })] : []),
       element("button", { textContent: "×", title: "Remove object", onclick: (event) => {
         event.stopPropagation();
         session.removeObject(object.object_id);
