@@ -86,7 +86,7 @@ class Phantom:
             shrunk = self.mask & np.roll(self.mask, 3, 0) & np.roll(self.mask, -3, 0)
             return MaskPrompt(shrunk, self.volume.grid, object_id)
         if kind == "text":
-            return TextPrompt("the bright ellipse", object_id)
+            return TextPrompt(self.class_name, object_id)
         if kind == "class":
             return ClassPrompt(self.class_name, object_id)
         return pytest.fail(f"the contract suite has no example of the prompt kind {kind}: add one in {__file__}")

@@ -34,10 +34,14 @@ class Block:
     bundle: str | None = None
 
 
+_BY_CLASS = ("--protocol", "class", "--slices", "none")
+
+
 def plan(info: BundleInfo) -> list[Block]:
     """What is measured on a bundle of one dimension."""
-    if "class" in info.prompts and "box" not in info.prompts:
-        return [Block("class", ("--protocol", "class", "--slices", "none"))]
+    if "class" in info.prompts and "point" not in info.prompts:
+        return [Block("class", _BY_CLASS), *(Block(f"class {name}", (*_BY_CLASS, "--variant", name))
+                                             for name in info.block.get("extra", {}).get("measure_variants", ()))]
     if info.dimensions == 2:
         through = ("--protocol", "anchors", "--task", "seg3d", "--slices", "none", "--limit", "12")
         rival = [Block("through slices: interactive_refinement_3d", through, "interactive_refinement_3d")]

@@ -26,6 +26,18 @@ class Sculpture(Canvas):
         wobble_mm: strength of the smooth displacement that makes simple shapes organic.
     """
 
+    skin: np.ndarray
+    wall: np.ndarray
+    cavity: np.ndarray
+    above: np.ndarray
+    pleura: np.ndarray
+    heart: np.ndarray
+    inner: np.ndarray
+    floor: np.ndarray
+    bare: bool
+    """What one painter leaves for the next: distances to skin, muscle wall, abdominal cavity, diaphragm, lungs, skull
+    and its base; the centre of the heart; whether a head is shown without what is around the brain."""
+
     def __init__(self, shape: tuple[int, int, int], spacing_mm: Vector, center_mm: Vector, rng: np.random.Generator,
                  absent: Sequence[str] = (), wobble_mm: float = 4.0) -> None:
         super().__init__(shape, spacing_mm, 0.0, center_mm)
@@ -64,7 +76,7 @@ class Sculpture(Canvas):
         """
         if name in self.absent:
             return
-        region = region or (slice(None),) * 3  # type: ignore[assignment]
+        region = region or (slice(None),) * 3
         inside = distance < 0
         self.tissue[region][inside] = NUMBER[tissue]
         if name != KEEP:
@@ -83,8 +95,8 @@ class Sculpture(Canvas):
         self.put(distance + rough * self.fine[region], tissue, name, region)
         return np.asarray(center, float)
 
-    def pipe(self, points: Sequence[Vector] | np.ndarray, radii: Sequence[float] | float, tissue: str, name: str = "",
-             thicker_mm: float = 0.0) -> None:
+    def pipe(self, points: Sequence[Vector] | np.ndarray, radii: Sequence[float] | np.ndarray | float, tissue: str,
+             name: str = "", thicker_mm: float = 0.0) -> None:
         """Paint a tube through points."""
         path = np.asarray(points, float)
         widths = np.full(len(path), radii, float) if np.isscalar(radii) else np.asarray(radii, float)

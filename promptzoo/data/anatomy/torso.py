@@ -32,7 +32,8 @@ def _body(s: Sculpture) -> None:
     depth = 106 - 3 * waist - 22 * np.clip((z - 190) / 60, 0, 1.3)
     power = (np.abs(x / side) ** 2.35 + np.abs((y + 2) / depth) ** 2.35) ** (1 / 2.35)
     trunk = (power - 1) * depth
-    legs = smooth_min(*(np.hypot((x - sign * 82) / 84, (y + 8) / 88) * 84 - 84 for sign, _ in SIDES), 10.0)
+    right, left = (np.hypot((x - sign * 82) / 84, (y + 8) / 88) * 84 - 84 for sign, _ in SIDES)
+    legs = smooth_min(right, left, 10.0)
     legs = np.maximum(legs, z + 225)
     trunk = np.maximum(trunk, -(z + 255))
     s.skin = smooth_min(trunk, legs, 12.0)

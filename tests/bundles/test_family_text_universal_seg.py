@@ -1,0 +1,100 @@
+"""Honest small checks of text-universal-seg (families.md, section 13) on the shipped weights."""
+import numpy as np
+import pytest
+
+from promptzoo.core.errors import UnclearTextError
+from promptzoo.core.geometry import Grid
+from promptzoo.core.seeding import generator
+from promptzoo.core.volume import Volume
+from promptzoo.data.anatomy import render_ct, torso
+from promptzoo.evaluation.metrics import dice
+from promptzoo.inference.text_universal import UniversalPredictor
+from promptzoo.prompts import Box, PromptSet, TextPrompt
+from promptzoo.training.phrases import held_out
+
+HELD_OUT = 740_001
+"""No training uses this seed."""
+
+ORGANS = ("liver", "lung_left", "lung_right", "heart", "spine")
+LEAST_DICE = 0.5
+
+PLAIN = {"liver": "liver", "lung_left": "left lung", "lung_right": "right lung", "heart": "heart", "spine": "spine"}
+
+
+@pytest.fixture(scope="module")
+def body():
+    """A torso of which no training saw the like, without a spleen, as CT."""
+    made = torso(HELD_OUT, 5.0, absent=("uterus", "spleen"))
+    data = render_ct(made.tissue, generator(HELD_OUT))
+    return Volume(data, Grid(data.shape, np.diag([*made.spacing_mm, 1.0]))), made
+
+
+@pytest.fixture(scope="module")
+def states():
+    """Encoded bodies by bundle."""
+    return {}
+
+
+@pytest.fixture
+def ask(bundle, predictor, body, states):
+    """What a text finds in the body."""
+    state = states.setdefault(bundle.name, predictor.encode(body[0]))
+    return lambda *prompts: predictor.decode(state, PromptSet(tuple(prompts))).objects[0]
+
+
+def test_names_find_their_organs(ask, body):
+    """Mean Dice of five large structures on a phantom that was not trained on."""
+    assert np.mean([dice(ask(TextPrompt(PLAIN[name])).mask, body[1].mask(name)) for name in ORGANS]) > LEAST_DICE
+
+
+def test_another_name_moves_the_mask(ask, body):
+    """Each organ's own name finds it better than any other organ's name does."""
+    table = np.array([[dice(ask(TextPrompt(PLAIN[asked])).mask, body[1].mask(name)) for name in ORGANS]
+                      for asked in ORGANS])
+    assert (table.argmax(0) == np.arange(len(ORGANS))).all()
+
+
+def test_sides(ask, body):
+    """The other side's name moves the mask to the other side."""
+    right, left = (np.argwhere(ask(TextPrompt(f"{side} lung")).mask)[:, 0].mean() for side in ("right", "left"))
+    assert right > body[0].grid.shape[0] / 2 > left
+
+
+def test_absent_organ(ask):
+    """What was taken out, or belongs to another part of the body, is empty and said to be not found."""
+    for text in ("patella", "left eye", "left hippocampus"):
+        answer = ask(TextPrompt(text))
+        assert not answer.mask.any() and answer.info["reason"].startswith("not found"), text
+
+
+def test_held_out_synonyms(ask, body):
+    """A word that the network never saw in training finds what the name finds."""
+    for word, name in (("iecur", "liver"),):
+        assert held_out(word)
+        assert dice(ask(TextPrompt(word)).mask, ask(TextPrompt(name)).mask) == 1.0
+
+
+def test_permuted_text_vectors(bundle, predictor, body, states, ask):
+    """With the text vectors of other classes the organs are lost: the network listens to them."""
+    mixed = UniversalPredictor(predictor.encoder, predictor.head, np.roll(predictor.vectors, 17, 0), predictor.classes,
+                               predictor.settings)
+    mixed._known = predictor._known
+    state = states[bundle.name]
+    ours, theirs = ([dice(answers(TextPrompt(PLAIN[name])).mask, body[1].mask(name)) for name in ORGANS]
+                    for answers in (ask, lambda prompt: mixed.decode(state, PromptSet((prompt,))).objects[0]))
+    assert np.mean(theirs) < 0.4 * np.mean(ours)
+
+
+def test_box_beside_a_name(ask, body):
+    """A box restricts what a name finds."""
+    at = np.argwhere(body[1].mask("liver"))
+    low, high = at.min(0), (at.min(0) + at.max(0)) // 2
+    mask = ask(TextPrompt("liver"), Box(tuple(low), tuple(high), 1, "voxel")).mask
+    inside = tuple(slice(a, b) for a, b in zip(low, high))
+    assert mask.any() and mask.sum() == mask[inside].sum()
+
+
+def test_unclear_text_is_asked_back(ask):
+    with pytest.raises(UnclearTextError) as caught:
+        ask(TextPrompt("the thing over there"))
+    assert str(caught.value)
