@@ -10,13 +10,15 @@ from promptzoo.data.anatomy import render_ct, torso
 from promptzoo.evaluation.metrics import dice
 from promptzoo.inference.text_universal import UniversalPredictor
 from promptzoo.prompts import Box, PromptSet, TextPrompt
+from promptzoo.text.towers import shipped_tower
 from promptzoo.training.phrases import held_out
 
 HELD_OUT = 740_001
 """No training uses this seed."""
 
 ORGANS = ("liver", "lung_left", "lung_right", "heart", "spine")
-LEAST_DICE = 0.5
+LEAST_DICE = 0.6
+"""Measured: 0.71."""
 
 PLAIN = {"liver": "liver", "lung_left": "left lung", "lung_right": "right lung", "heart": "heart", "spine": "spine"}
 
@@ -67,18 +69,37 @@ def test_absent_organ(ask):
         assert not answer.mask.any() and answer.info["reason"].startswith("not found"), text
 
 
-def test_held_out_synonyms(ask, body):
-    """A word that the network never saw in training finds what the name finds."""
-    for word, name in (("iecur", "liver"),):
+@pytest.mark.xfail(strict=True, reason="weights 0.1.0: of an organ taken out of a torso something is still found (85 "
+                                       "ml for the spleen, at 0.85); only other parts of the body are not")
+def test_organ_taken_out(ask):
+    assert not ask(TextPrompt("spleen")).mask.any()
+
+
+def _told(predictor, vectors):
+    """The same predictor with other text vectors."""
+    other = UniversalPredictor(predictor.encoder, predictor.head, vectors, predictor.classes, predictor.settings)
+    other._known = predictor._known
+    return other
+
+
+def test_held_out_synonyms(bundle, predictor, body, states, ask):
+    """Words that the network never saw in training: read by the lexicon they are the name; their own text vectors,
+    given to the network as they are, find most of what the name finds."""
+    words = {"liver": "iecur", "lung_right": "right lung field", "lung_left": "left breathing organ"}
+    vectors = predictor.vectors.copy()
+    for name, word in words.items():
         assert held_out(word)
-        assert dice(ask(TextPrompt(word)).mask, ask(TextPrompt(name)).mask) == 1.0
+        assert np.array_equal(ask(TextPrompt(word)).mask, ask(TextPrompt(PLAIN[name])).mask)
+        vectors[predictor.classes.index(name)] = shipped_tower()([word])[0]
+    raw, state = _told(predictor, vectors), states[bundle.name]
+    found = [dice(raw.decode(state, PromptSet((TextPrompt(PLAIN[name]),))).objects[0].mask, body[1].mask(name))
+             for name in words]
+    assert np.mean(found) > 0.6, found
 
 
 def test_permuted_text_vectors(bundle, predictor, body, states, ask):
     """With the text vectors of other classes the organs are lost: the network listens to them."""
-    mixed = UniversalPredictor(predictor.encoder, predictor.head, np.roll(predictor.vectors, 17, 0), predictor.classes,
-                               predictor.settings)
-    mixed._known = predictor._known
+    mixed = _told(predictor, np.roll(predictor.vectors, 17, 0))
     state = states[bundle.name]
     ours, theirs = ([dice(answers(TextPrompt(PLAIN[name])).mask, body[1].mask(name)) for name in ORGANS]
                     for answers in (ask, lambda prompt: mixed.decode(state, PromptSet((prompt,))).objects[0]))

@@ -40,8 +40,9 @@ _BY_CLASS = ("--protocol", "class", "--slices", "none")
 def plan(info: BundleInfo) -> list[Block]:
     """What is measured on a bundle of one dimension."""
     if "class" in info.prompts and "point" not in info.prompts:
-        return [Block("class", _BY_CLASS), *(Block(f"class {name}", (*_BY_CLASS, "--variant", name))
-                                             for name in info.block.get("extra", {}).get("measure_variants", ()))]
+        sets = info.block.get("extra", {}).get("class_sets", {})
+        return [Block(f"class {name}", (*_BY_CLASS, "--match", match))
+                for name, match in sets.items()] or [Block("class", _BY_CLASS)]
     if info.dimensions == 2:
         through = ("--protocol", "anchors", "--task", "seg3d", "--slices", "none", "--limit", "12")
         rival = [Block("through slices: interactive_refinement_3d", through, "interactive_refinement_3d")]
