@@ -11,9 +11,11 @@ from typing import Iterable, Iterator, NamedTuple
 from promptzoo.core.errors import NotFoundError, complain
 from promptzoo.text.lexicon import files
 from promptzoo.text.lexicon.concepts import Concept
-from promptzoo.text.lexicon.spelling import bag, fold, stems
+from promptzoo.text.lexicon.spelling import bag, fold, stems, trigrams
 
 VARIABLE = "PROMPTZOO_LEXICON"
+SHORT_LATIN = 6
+"""Letters from which a Latin word is sought behind a typing error: ``vasa`` is near to too much."""
 
 
 class Entry(NamedTuple):
@@ -161,13 +163,23 @@ class Lexicon:
 
     @cached_property
     def words(self) -> dict[str, tuple[str, ...]]:
-        """Words of all phrases, as stated and as stems, by first letter."""
+        """Words that may be mistyped, as stated and as stems, by first letter; short Latin ones are left out."""
         found: dict[str, set[str]] = defaultdict(set)
         for entry in self.entries:
             if not entry.short:
+                latin = entry.phrase in entry.concept.latin
                 for word in (*fold(entry.phrase).split(), *stems(entry.phrase)):
-                    found[word[0]].add(word)
+                    if not latin or len(word) >= SHORT_LATIN:
+                        found[word[0]].add(word)
         return {letter: tuple(sorted(words)) for letter, words in found.items()}
+
+    @cached_property
+    def grams(self) -> tuple[tuple[Entry, ...], dict[str, tuple[int, ...]], tuple[int, ...]]:
+        """For spelling: entries without a side, which of them have a group of three letters, and how many each has."""
+        entries = tuple({fold(e.phrase): e for e in reversed(self.entries)
+                         if not e.short and e.concept.side is None and len(fold(e.phrase)) > 2}.values())
+        each = [trigrams(fold(e.phrase)) for e in entries]
+        return entries, _grouped((g, n) for n, own in enumerate(each) for g in own), tuple(map(len, each))
 
     @cached_property
     def glued(self) -> tuple[tuple[str, ...], ...]:

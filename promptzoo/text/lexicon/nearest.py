@@ -1,7 +1,7 @@
 """Candidates for words that the lexicon does not hold: by a text tower, or by spelling."""
 from __future__ import annotations
 
-import difflib
+from collections import Counter
 from typing import Any, Sequence
 from weakref import WeakKeyDictionary
 
@@ -11,10 +11,12 @@ from promptzoo.text.lexicon.concepts import Concept, Match
 from promptzoo.text.lexicon.known import Known
 from promptzoo.text.lexicon.lexicon import Lexicon
 from promptzoo.text.lexicon.parse import Word
-from promptzoo.text.lexicon.spelling import fold, listed
+from promptzoo.text.lexicon.spelling import fold, listed, trigrams
 
 ACCEPT, MARGIN = 0.80, 0.10
 """Cosine from which a tower's answer is taken, and by how much it must lead before any other concept."""
+LIKE = 0.45
+"""Dice of groups of three letters from which a phrase is offered as a candidate."""
 _vectors: WeakKeyDictionary[Lexicon, dict[str, tuple[list[Concept], np.ndarray]]] = WeakKeyDictionary()
 
 
@@ -63,7 +65,13 @@ def _by_tower(phrase: str, lexicon: Lexicon, tower: Any) -> list[tuple[float, Co
 
 
 def _by_spelling(unknown: Sequence[Word], lexicon: Lexicon) -> list[tuple[float, Concept]]:
-    phrase = " ".join(w.folded for w in unknown)
-    phrases = {fold(e.phrase): e.concept for e in reversed(lexicon.entries) if not e.short and e.concept.side is None}
-    near = difflib.get_close_matches(phrase, phrases, n=5, cutoff=0.75)
-    return [(0.5 * difflib.SequenceMatcher(None, phrase, p).ratio(), phrases[p]) for p in near]
+    """Concepts whose phrases share groups of three letters: Dice of the groups, halved."""
+    own = trigrams(" ".join(w.folded for w in unknown))
+    entries, holders, sizes = lexicon.grams
+    shared = Counter(n for gram in own for n in holders.get(gram, ()))
+    scores = sorted(((count / (len(own) + sizes[n]), n) for n, count in shared.items()), key=lambda s: (-s[0], s[1]))
+    best: dict[str, tuple[float, Concept]] = {}
+    for score, n in scores[:20]:
+        if 2 * score >= LIKE:
+            best.setdefault(entries[n].concept.id, (score, entries[n].concept))
+    return list(best.values())[:5]

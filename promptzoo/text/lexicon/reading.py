@@ -4,17 +4,27 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Iterator, Sequence
+from typing import Iterator, Mapping, Sequence
 
 from promptzoo.text.lexicon.concepts import How
 from promptzoo.text.lexicon.lexicon import Entry, Lexicon
 from promptzoo.text.lexicon.parse import Word
-from promptzoo.text.lexicon.spelling import STOP, bag, corrections, fold, listed, stem, vocabulary
+from promptzoo.text.lexicon.spelling import (
+    STOP,
+    bag,
+    corrections,
+    edits_allowed,
+    fold,
+    listed,
+    stem,
+    vocabulary,
+)
 
 MOST_WORDS = 9
 """Words of the longest phrase that is tried."""
 CONFIDENCE = {"exact": 1.0, "normalised": 0.97, "fuzzy": 0.9}
-_UNKNOWN, _SIDE, _FILLER = 10.0, 0.1, 0.05
+_UNKNOWN, _SIDE, _FILLER, _PHRASE = 10.0, 0.1, 0.3, 0.5
+"""What a word or phrase costs: a phrase of two words is preferred to two that say nothing, one such word is not."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +75,17 @@ def read(words: Sequence[Word], lexicon: Lexicon) -> list[Reading]:
     plain = _cover(words, lexicon)
     if not plain.unknown:
         return [plain]
-    choices = [_repairs(word, lexicon) if word in plain.unknown else ((word, 0),) for word in words]
+    choices = [_repairs(word, lexicon) if word in plain.unknown else ((word, 0.0),) for word in words]
     if all(len(choice) == 1 and choice[0][1] == 0 for choice in choices):
         return [plain]
-    found: list[tuple[tuple[int, int], Reading]] = []
+    found: list[tuple[tuple[int, float, int], Reading]] = []
     for chosen in itertools.islice(itertools.product(*choices), 64):
-        edits = sum(edit for _, edit in chosen)
         reading = _cover([w for w, _ in chosen], lexicon)
-        changed = {w for w, edit in chosen if edit}
-        spans = tuple(_mended(s, changed) for s in reading.spans)
-        found.append(((len(reading.unknown), edits), replace(reading, spans=spans)))
-    least = min(key for key, _ in found)
+        changed = {w: edits for w, edits in chosen if edits}
+        if all(_readable(w, edits, reading) for w, edits in changed.items()):
+            spans = tuple(_mended(s, changed) for s in reading.spans)
+            found.append(((len(reading.unknown), sum(changed.values()), len(spans)), replace(reading, spans=spans)))
+    least = min((key for key, _ in found), default=(len(words), 0.0, 0))
     if least[0] >= len(plain.unknown):
         return [plain]
     best = [reading for key, reading in found if key == least]
@@ -83,19 +93,25 @@ def read(words: Sequence[Word], lexicon: Lexicon) -> list[Reading]:
     return list(meant.values())
 
 
-def _repairs(word: Word, lexicon: Lexicon) -> tuple[tuple[Word, int], ...]:
+def _readable(word: Word, edits: float, reading: Reading) -> bool:
+    """Whether a corrected word has few enough errors for a word alone, or stands in a phrase with others."""
+    typed = fold(word.typed)
+    return int(edits) <= edits_allowed(typed) or any(word in s.words and len(s.words) > 1 for s in reading.spans)
+
+
+def _repairs(word: Word, lexicon: Lexicon) -> tuple[tuple[Word, float], ...]:
     found = [*corrections(word.folded, lexicon.words), *corrections(word.folded, _own_words())]
-    least = min((edits for _, edits in found), default=0)
+    least = min((edits for _, edits in found), default=0.0)
     best = tuple(dict.fromkeys(w for w, edits in found if edits == least))[:6]
     sides = {w: s for s, entries in vocabulary()["sides"].items() for w in entries}
-    return tuple((_as(word, other, sides.get(other)), least) for other in best) or ((word, 0),)
+    return tuple((_as(word, other, sides.get(other)), least) for other in best) or ((word, 0.0),)
 
 
 def _as(word: Word, folded: str, side: str | None) -> Word:
     return Word(word.typed, side or folded, side or stem(folded), side)
 
 
-def _mended(span: Span, changed: set[Word]) -> Span:
+def _mended(span: Span, changed: Mapping[Word, float]) -> Span:
     wrong = [w for w in span.words if w in changed]
     if not wrong:
         return span
@@ -128,19 +144,22 @@ def _cover(words: Sequence[Word], lexicon: Lexicon) -> Reading:
         options = [(best[end - 1][0] + cost, (*best[end - 1][1], (kind, word)))]
         for start in range(max(0, end - MOST_WORDS), end):
             for span, extra in _lookup(words[start:end], lexicon):
-                options.append((best[start][0] + 1 + extra, (*best[start][1], ("span", span))))
+                options.append((best[start][0] + _PHRASE + extra, (*best[start][1], ("span", span))))
         best.append(min(options, key=lambda option: option[0]))
     return _reading(best[-1][1], best[-1][0])
 
 
 def _lookup(words: Sequence[Word], lexicon: Lexicon) -> Iterator[tuple[Span, float]]:
     first, last = words[0], words[-1]
-    if len(words) > 1 and (first.folded in STOP or last.folded in STOP):
+    typed = " ".join(w.folded for w in words)
+    exact = typed in lexicon.exact
+    if len(words) > 1 and (first.folded in STOP or last.folded in STOP) and not exact:
         return
     sides: tuple[str, ...] = ()
     stems = [w.stem for w in words]
     entries = _spoken(lexicon.by_bag.get(bag(stems), ()), words)
-    how: How = "exact" if " ".join(w.folded for w in words) in lexicon.exact else "normalised"
+    entries = tuple(e for e in entries if fold(e.phrase) == typed) if exact else entries
+    how: How = "exact" if exact and entries else "normalised"
     if not entries and len(words) < 5:
         entries, how = lexicon.by_squeezed.get("".join(stems), ()), "normalised"
     if not entries and not (first.side or last.side) and any(w.side for w in words):

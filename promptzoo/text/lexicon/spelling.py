@@ -94,19 +94,34 @@ def distance(one: str, other: str, limit: int) -> int:
     return last[-1]
 
 
-def edits_allowed(word: str) -> int:
-    """How many typing errors a word may have and still be read: none in short ones."""
+def trigrams(text: str) -> frozenset[str]:
+    """Groups of three letters of a folded text, its ends marked."""
+    marked = f"<{text}>"
+    return frozenset(marked[n:n + 3] for n in range(len(marked) - 2))
+
+
+def edits_allowed(word: str, beside: bool = False) -> int:
+    """How many typing errors a word may have and still be read.
+
+    Args:
+        word: folded.
+        beside: whether other words of the same phrase are there to tell what is meant; alone, a short word is not read.
+    """
+    if beside:
+        return 0 if len(word) < 3 else 1 if len(word) < 6 else 2
     return 0 if len(word) < 4 else 1 if len(word) < 7 else 2
 
 
-def corrections(word: str, among: Mapping[str, Iterable[str]]) -> tuple[tuple[str, int], ...]:
+def corrections(word: str, among: Mapping[str, Iterable[str]]) -> tuple[tuple[str, float], ...]:
     """Words that a mistyped one may be, with the number of edits, the nearest first.
+
+    Half an edit more where the letters differ, and not their order alone.
 
     Args:
         word: folded; a word of everyday English is no typing error of another.
         among: words by their first letter.
     """
-    limit = edits_allowed(word)
+    limit = edits_allowed(word, beside=True)
     if not limit or word in _everyday() or word.isdigit():
         return ()
     found = []
@@ -116,7 +131,7 @@ def corrections(word: str, among: Mapping[str, Iterable[str]]) -> tuple[tuple[st
                 continue
             edits = distance(word, other, limit)
             if edits <= limit:
-                found.append((other, edits))
+                found.append((other, edits + 0.5 * (sorted(other) != sorted(word))))
     return tuple(sorted(found, key=lambda f: (f[1], f[0])))
 
 
