@@ -11,9 +11,10 @@ from typing import Any, Iterable, Mapping, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from promptzoo.core.errors import ImageError, NotFoundError, PromptError, PromptZooError, complain
-from promptzoo.data.io import file_format
+from promptzoo.data.io import READABLE, file_format
 from promptzoo.prompts.types import ClassPrompt, ObjectInfo, PromptSet, TextPrompt
 
+_LONGEST_FIRST = sorted(READABLE, key=len, reverse=True)
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -35,9 +36,11 @@ class Study:
 
     @property
     def name(self) -> str:
-        """The id as a file name; ids that would share one differ by a digest."""
-        plain = _SAFE.sub("_", self.id).strip("._") or "study"
-        return plain if plain == self.id else f"{plain[:80]}-{hashlib.sha256(self.id.encode()).hexdigest()[:8]}"
+        """The id as the name of files, without the suffix of an image; what file names cannot hold becomes a digest."""
+        known = self.id.lower().endswith(READABLE)
+        stem = self.id[:-len(next(s for s in _LONGEST_FIRST if self.id.lower().endswith(s)))] if known else self.id
+        plain = _SAFE.sub("_", stem).strip("._") or "study"
+        return plain if plain == stem else f"{plain[:80]}-{hashlib.sha256(self.id.encode()).hexdigest()[:8]}"
 
 
 def common_prompts(file: Path | None, texts: Sequence[str], classes: Sequence[str]) -> PromptSet | None:
