@@ -131,3 +131,21 @@ def test_everything_first_then_the_prompt_picks(bundle):
         found = picker.decode(state, PromptSet((box,))).objects[0].mask[:, :, k]
         assert dice(found, organ) > 0.65, f"{name}: {dice(found, organ):.3f}"
     assert sum(calls) == 100, "one click of the grid each, and none for the second box"
+
+
+def test_everything_first_on_torsos_that_its_settings_were_not_chosen_on(bundle):
+    """Measured: liver and stomach of three torsos 0.74 (0.51 to 0.85), the network asked itself 0.76; organs smaller
+    than the grid's spacing are missed, see docs/variants.md."""
+    picker, scores = load_predictor(bundle.path, variant="fastsam", engine="torch"), []
+    for seed in (21, 22, 23):
+        volume, labels, names = torso_ct(seed, (128, 96, 40), (3.0, 3.0, 6.0))
+        values = {name: value for value, name in names.items()}
+        k = int(np.argmax((labels == values["liver"]).sum((0, 1))))
+        state, organs = picker.encode(volume), [labels[:, :, k] == values[name] for name in ("liver", "stomach")]
+        for n, organ in enumerate(organs):
+            at = np.argwhere(organ)
+            box = Box((*map(float, at.min(0)), float(k)), (*map(float, at.max(0) + 1), float(k + 1)), 1, "voxel")
+            found = picker.decode(state, PromptSet((box,))).objects[0].mask[:, :, k]
+            scores.append(dice(found, organ))
+            assert scores[-1] > dice(found, organs[1 - n]) + 0.2
+    assert np.mean(scores) > 0.65, np.round(scores, 3)
