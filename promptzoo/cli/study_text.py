@@ -81,12 +81,13 @@ def _bundle(target: str, datalist: str | None, variant: str | None, engine: str,
     from promptzoo.inference import load_predictor
     from promptzoo.text.lexicon import Lexicon
     from promptzoo.text.lexicon.known import known_of
+    from promptzoo.text.towers import load_tower
 
     info = checked_bundle(target, variant, False)
     known, lexicon = classes_of(info), Lexicon.load()
     asked = known_of(known, lexicon)
     concepts = [c for c in asked.lexicon.concepts if c.id in asked.classes]
-    reading = study_reading(lexicon, known, concepts=concepts, seed=seed)
+    reading = study_reading(lexicon, known, load_tower(), concepts, seed=seed)
     cases = phantom_cases(known) if datalist is None else datalist_cases(
         Datalist.read(datalist, tasks=tasks_of(info, False), slices=slices_of(info, slices, False)), known, limit, seed)
     with waiting(f"Loading {info.name}", quiet):
