@@ -14,7 +14,7 @@ from promptzoo.text.lexicon.concepts import Concept
 from promptzoo.text.lexicon.spelling import bag, fold, stems, trigrams
 
 VARIABLE = "PROMPTZOO_LEXICON"
-SHORT_LATIN = 6
+SHORT_LATIN = 8
 """Letters from which a Latin word is sought behind a typing error: ``vasa`` is near to too much."""
 
 

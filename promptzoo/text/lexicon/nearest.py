@@ -13,7 +13,7 @@ from promptzoo.text.lexicon.lexicon import Lexicon
 from promptzoo.text.lexicon.parse import Word
 from promptzoo.text.lexicon.spelling import fold, listed, trigrams
 
-ACCEPT, MARGIN = 0.80, 0.10
+ACCEPT, MARGIN = 0.90, 0.15
 """Cosine from which a tower's answer is taken, and by how much it must lead before any other concept."""
 LIKE = 0.45
 """Dice of groups of three letters from which a phrase is offered as a candidate."""
@@ -44,11 +44,21 @@ def nearest(words: Sequence[Word], unknown: Sequence[Word], lexicon: Lexicon, to
 
 
 def accepted(near: Sequence[Match], lexicon: Lexicon) -> Match | None:
-    """The first candidate, if it is near enough and leads clearly before any that is not its pair."""
+    """The first candidate, if it is near enough and leads clearly before any that is not its left, right or pair."""
     if not near or near[0].confidence < ACCEPT:
         return None
-    others = [m for m in near[1:] if m.concept.id != near[0].concept.id]
-    return near[0] if not others or near[0].confidence - others[0].confidence >= MARGIN else None
+    first = near[0].concept
+    pair = lexicon.whole(first) or first
+    own = {pair.id, *(c.id for c in lexicon.sides(pair))}
+    others = [m.confidence for m in near[1:] if m.concept.id not in own]
+    return near[0] if not others or near[0].confidence - others[0] >= MARGIN else None
+
+
+def supported(concept: Concept, unknown: Sequence[Word]) -> bool:
+    """Whether each unknown word is like a word of the concept, so that none of them counts for nothing."""
+    own = [trigrams(word) for word in dict.fromkeys(w for p in concept.phrases for w in fold(p).split())]
+    return all(any(2 * len(typed & word) >= LIKE * (len(typed) + len(word)) for word in own)
+               for typed in (trigrams(w.folded) for w in unknown))
 
 
 def _by_tower(phrase: str, lexicon: Lexicon, tower: Any) -> list[tuple[float, Concept]]:

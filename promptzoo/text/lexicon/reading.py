@@ -94,9 +94,15 @@ def read(words: Sequence[Word], lexicon: Lexicon) -> list[Reading]:
 
 
 def _readable(word: Word, edits: float, reading: Reading) -> bool:
-    """Whether a corrected word has few enough errors for a word alone, or stands in a phrase with others."""
-    typed = fold(word.typed)
-    return int(edits) <= edits_allowed(typed) or any(word in s.words and len(s.words) > 1 for s in reading.spans)
+    """Whether a corrected word has few enough errors: fewer alone than in a phrase with others.
+
+    A word that comes to be a part of no phrase must be a side, or long enough for what says nothing: a mistyped *please*
+    may be passed over, a word that is a little like *pale* may not.
+    """
+    around = [len(span.words) for span in reading.spans if word in span.words]
+    if not around and not word.side and word.folded not in _own_words().get(word.folded[0], ()):
+        return False
+    return int(edits) <= edits_allowed(fold(word.typed)) or any(size > 1 for size in around)
 
 
 def _repairs(word: Word, lexicon: Lexicon) -> tuple[tuple[Word, float], ...]:
