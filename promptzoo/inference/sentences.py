@@ -122,7 +122,8 @@ class SentencePredictor:
         classes: names of the class prompts that ask for the retrieved sentence.
         window: side in pixels of what the network sees.
         length, buckets: of the bags of n-grams.
-        source: ``retrieved`` (without text a sentence is retrieved) or ``given`` (text is needed).
+        source: ``retrieved`` (without text a sentence is retrieved) or ``given`` (text is needed; a class is taken as
+            the text of its name, which names no place).
         name, engine: for the answer.
     """
 
@@ -192,6 +193,8 @@ class SentencePredictor:
         if wanted:
             start = self.retrieved(state) if self.source == "retrieved" else None
             return from_attributes(wanted, start).sentence, "attributes"
+        if self.source == "given" and prompts.of("class"):
+            return prompts.of("class")[0].name, "given"
         if self.source == "given":
             raise PromptError(complain(f"prompt for {self.name}", "no text", "a sentence or attributes",
                                        "Say where the opacities are: upper left lung"))

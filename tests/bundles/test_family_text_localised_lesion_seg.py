@@ -7,7 +7,7 @@ import pytest
 from promptzoo.core.errors import PromptError, UnclearTextError
 from promptzoo.evaluation.sentences import answer, measure_attributes, measure_sentences, sentence_scenes
 from promptzoo.inference import load_predictor
-from promptzoo.prompts import AttributePrompt, ClassPrompt, PromptSet, TextPrompt
+from promptzoo.prompts import AttributePrompt, ClassPrompt, ObjectInfo, PromptSet, TextPrompt
 from promptzoo.text.reports import Report
 
 COUNT = 16
@@ -103,7 +103,9 @@ def test_given_text_only(bundle, scene):
     state = predictor.encode(scene.volume)
     assert predictor.decode(state, PromptSet()).objects == ()
     with pytest.raises(PromptError, match="no text"):
-        predictor.decode(state, PromptSet((ClassPrompt("pulmonary infection"),)))
+        predictor.decode(state, PromptSet((), (ObjectInfo(1),)))
+    named = predictor.decode(state, PromptSet((ClassPrompt("pulmonary infection"),))).objects[0]
+    assert named.info["sentence"] == "pulmonary infection" and named.info["source"] == "given"
     assert answer(predictor, state, Report(scene.asked).sentence).mask.any()
 
 
