@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Collection, Iterable
 
 from promptzoo.core.bundles import BundleInfo, find_bundles
 from promptzoo.core.errors import NotFoundError, UnclearTextError, complain
@@ -57,7 +57,7 @@ def _unclear(texts: Iterable[str], bundles: list[BundleInfo]) -> UnclearTextErro
     """Why a text is unclear to all of these bundles together; None if each text means something to one of them."""
     from promptzoo.text.wording import read_wording
 
-    names = list(dict.fromkeys(str(name) for info in bundles for name in info.label.get("labels", ())))
+    names = list(dict.fromkeys(str(name) for info in bundles for name in info.spoken_classes))
     for text in texts if names else ():
         try:
             read_wording(text, names)
@@ -66,14 +66,16 @@ def _unclear(texts: Iterable[str], bundles: list[BundleInfo]) -> UnclearTextErro
     return None
 
 
-def _why_not(info: BundleInfo, kinds: set[str], wanted: int, classes: set[str], texts: Iterable[str] = ()) -> str:
+def _why_not(info: BundleInfo, kinds: set[str], wanted: int, classes: set[str], texts: Collection[str] = ()) -> str:
     if info.task != "segmentation":
         return f"is for {info.task}"
     if not kinds <= set(info.prompts):
         return f"does not take {', '.join(sorted(kinds - set(info.prompts)))}"
     if unknown := classes - {str(name).lower() for name in info.label.get("labels", ())}:
         return f"does not know the class {', '.join(sorted(unknown))}"
-    if "text" in info.prompts:
+    if "text" in info.prompts and texts:
+        if not info.spoken_classes:
+            return "reads whole sentences: name it to use it"
         unclear = next((e for e in (_unclear([text], [info]) for text in texts) if e is not None), None)
         if unclear is not None:
             return str(unclear)

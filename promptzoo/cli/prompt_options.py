@@ -1,17 +1,18 @@
 """Prompt options of the command line as one prompt set.
 
-=============  ========================================================================================
-option         form
-=============  ========================================================================================
-``--point``    ``i,j,k[,+|-][,label]``; on a 2D image also ``i,j``
-``--box``      ``i0,j0,k0,i1,j1,k1[,label]``, half-open voxel bounds; on a 2D image also four numbers
-``--scribble`` ``FILE[,+|-][,label]``
-``--lasso``    ``FILE[,+|-][,label]`` or ``i,j,k;i,j,k;i,j,k[;+|-][;label]``
-``--mask``     ``FILE[=value][,label]``
-``--class``    ``NAME``, which names the object too, or ``NAME,label``
-``--text``     words: a name, a list or a sentence; what it names becomes objects
-``--prompts``  a prompt set as JSON
-=============  ========================================================================================
+==============  ========================================================================================
+option          form
+==============  ========================================================================================
+``--point``     ``i,j,k[,+|-][,label]``; on a 2D image also ``i,j``
+``--box``       ``i0,j0,k0,i1,j1,k1[,label]``, half-open voxel bounds; on a 2D image also four numbers
+``--scribble``  ``FILE[,+|-][,label]``
+``--lasso``     ``FILE[,+|-][,label]`` or ``i,j,k;i,j,k;i,j,k[;+|-][;label]``
+``--mask``      ``FILE[=value][,label]``
+``--class``     ``NAME``, which names the object too, or ``NAME,label``
+``--text``      words: a name, a list or a sentence; what it names becomes objects
+``--attribute`` ``NAME=VALUE`` or ``NAME=VALUE,label``: a property of the object or the case
+``--prompts``   a prompt set as JSON
+==============  ========================================================================================
 
 A label is an object's id (1 … 65535) or its name. Names get the lowest free ids in the order of first mention, option
 by option in the order of the table. Without a label the prompt speaks of object 1.
@@ -29,7 +30,18 @@ from promptzoo.cli.stroke_files import Stroke, coordinates, read_strokes
 from promptzoo.core.errors import NotFoundError, PromptError, complain
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
-from promptzoo.prompts.types import SPACES, Box, ClassPrompt, Lasso, MaskPrompt, Point, PromptSet, Scribble, TextPrompt
+from promptzoo.prompts.types import (
+    SPACES,
+    AttributePrompt,
+    Box,
+    ClassPrompt,
+    Lasso,
+    MaskPrompt,
+    Point,
+    PromptSet,
+    Scribble,
+    TextPrompt,
+)
 
 
 def place(numbers: Sequence[float], grid: Grid, space: str, what: str) -> tuple[float, ...]:
@@ -85,6 +97,7 @@ class PromptOptions:
     space: str = "voxel"
     classes: Sequence[str] = ()
     texts: Sequence[str] = ()
+    attributes: Sequence[str] = ()
 
     def build(self, volume: Volume) -> PromptSet:
         """The prompt set in world millimetres: files first, then the options.
@@ -110,7 +123,7 @@ class PromptOptions:
             parts.append(prompt.moved(grid, "world") if hasattr(prompt, "space") else prompt)
         if not parts:
             raise PromptError(complain("no prompt", "nothing", "--point, --box, --scribble, --lasso, --mask, --class, "
-                                       "--text, --prompts",
+                                       "--text, --attribute, --prompts",
                                        "Say what to segment, for example with --point i,j,k"))
         listed = [o.object_id for prompts in loaded for o in prompts.objects]
         return PromptSet(tuple(parts), names.objects([*listed, *(p.object_id for p in parts)]),
@@ -137,6 +150,12 @@ class PromptOptions:
             name, _, label = (part.strip() for part in text.partition(","))
             found.append((ClassPrompt, label or name, (name,)))
         found += [(TextPrompt, text.strip(), (text,)) for text in self.texts]
+        for text in self.attributes:
+            name, equals, rest = text.partition("=")
+            value, _, label = (part.strip() for part in rest.partition(","))
+            if not equals or not name.strip() or not value:
+                raise PromptError(complain("--attribute", text, "NAME=VALUE, then a label"))
+            found.append((AttributePrompt, label, (name.strip(), value)))
         return found
 
     def _point(self, position: tuple[float, ...], positive: bool, number: int) -> Point:

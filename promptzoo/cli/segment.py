@@ -40,6 +40,8 @@ def segment(
     classes: Optional[List[str]] = typer.Option(None, "--class", help="NAME[,label]: a class that the bundle knows."),
     text: Optional[List[str]] = typer.Option(None, help="What to segment, in words: a name, a list or a sentence such "
                                                         "as 'both kidneys'."),
+    attribute: Optional[List[str]] = typer.Option(None, help="NAME=VALUE[,label]: a property of the object or the "
+                                                             "case, such as side=left or grade=3."),
     prompts: Optional[List[Path]] = typer.Option(None, help="Prompt set as JSON, as --save-prompts writes it."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Mask file: .nii.gz, .nrrd, .seg.nrrd, .dcm (DICOM "
                                                                  "SEG), .png. Default: IMAGE_mask in this folder."),
@@ -66,7 +68,7 @@ def segment(
 
     one_of(overlap, OVERLAP_RULES, "--overlap")
     stated = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space,
-                           classes or (), text or ())
+                           classes or (), text or (), attribute or ())
     volume = read_image(image)
     given = stated.build(volume)
     given = replace(given, through_slices=given.through_slices or through_slices)
@@ -82,7 +84,7 @@ def segment(
     given.check_on(volume.grid, info.prompts)
     given = _in_classes(given, info)
     files = _Files.of(image, out, png, save_prompts, reference, volume, stated)
-    drawn = given.kinds - {"class", "text"}
+    drawn = given.kinds - {"class", "text", "attribute"}
     if info.dimensions == 2 and not volume.grid.is_2d and drawn and not given.through_slices:
         kind = "2D" if is_public(info) else "a 2D bundle"
         say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented; --through-slices carries them "
@@ -117,7 +119,7 @@ def segment(
 
 def _in_classes(prompts: PromptSet, info: BundleInfo) -> PromptSet:
     """With an object for each class that texts ask for, if the bundle tells its classes."""
-    labels = info.label.get("labels")
+    labels = info.spoken_classes
     if not labels or not prompts.of("text"):
         return prompts
     from promptzoo.text.wording import separate
@@ -255,6 +257,8 @@ def _print(record: dict[str, Any]) -> None:
     rows = [[o["object_id"], o["name"], o["estimated_dice"], o["voxels"], o["volume_ml"], o["prompts"],
              o.get("note", "")] for o in record["objects"]]
     bundle, seconds = record["bundle"], record["seconds"]
+    for entry in (o for o in record["objects"] if o.get("reading")):
+        typer.echo(f"object {entry['object_id']}: {entry['reading']}")
     print_table(["object", "name", "estimated Dice", "voxels", "ml", "prompts", "note"], rows)
     variant = f", variant {bundle['variant']}" if bundle["variant"] else ""
     typer.echo(f"{bundle['name']} {bundle['version']}{variant}; {record['engine']} ({record['engine_reason']})")

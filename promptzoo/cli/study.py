@@ -22,6 +22,7 @@ from promptzoo.cli.common import (
     waiting,
     words,
 )
+from promptzoo.cli.study_text import study_text
 from promptzoo.core.bundles import BundleInfo, read_json
 from promptzoo.core.errors import PromptZooError, complain
 
@@ -30,8 +31,10 @@ STUDY_KEYS = ("conditions", "everything", "min_cases")
 
 def study(
     ctx: typer.Context,
-    datalist: str = typer.Argument(..., help="CSV as for promptzoo bench; a column label_name tells organs."),
-    bundle: str = typer.Option(..., "--bundle", "-b", help="Name of a bundle, or the path of its folder."),
+    datalist: Optional[str] = typer.Argument(None, help="CSV as for promptzoo bench; a column label_name tells organs. "
+                                                        "With --text it may be left out."),
+    bundle: Optional[str] = typer.Option(None, "--bundle", "-b", help="Name of a bundle, or the path of its folder."),
+    text: Optional[str] = typer.Option(None, help="Study words instead: lexicon, or a bundle that takes text."),
     grid: Optional[Path] = typer.Option(None, help="JSON with the conditions. Default: the variant's, else those of "
                                                    "the bundle's configs/study.json, else a general grid."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Folder for study.json, records.json, "
@@ -57,6 +60,9 @@ def study(
     best predicted IoU, the truly best and worst, and their mean. Prints a table; with --out also advice per modality
     and organ, which the viewer uses to propose a tool. A repeated run gives the same numbers, but for the seconds.
     Ctrl-C ends early, with the objects that were done: those that a run with that --limit would draw.
+
+    With --text: how robust text prompts are to synonyms, typing errors, the order of words, sides, negation, everyday
+    words, things that are not there and injected instructions; refusals, flips, spread of Dice and the worst case.
     """
     from promptzoo.evaluation.datalist import Datalist
     from promptzoo.evaluation.study import run_study
@@ -64,6 +70,12 @@ def study(
     from promptzoo.evaluation.study_summary import MIN_CASES, advise, summarise_study
     from promptzoo.inference import load_predictor
 
+    if text is not None:
+        study_text(text, command_line(ctx), datalist, variant, engine, precision, limit, seed, slices, out, as_json)
+        return
+    if datalist is None or bundle is None:
+        raise PromptZooError(complain("study without", "DATALIST" if datalist is None else "--bundle",
+                                      "promptzoo study DATALIST --bundle NAME, or promptzoo study --text NAME"))
     info = checked_bundle(bundle, variant, False)
     plan = _plan(info, variant, grid)
     conditions = expand(plan["conditions"])

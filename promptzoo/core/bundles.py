@@ -123,6 +123,14 @@ class BundleInfo:
         return self.block.get("label", {})
 
     @property
+    def spoken_classes(self) -> tuple[str, ...]:
+        """Classes as which the words of a text prompt are read; empty for a bundle that takes no text, and for one that
+        reads whole sentences by itself (``extra.reads_sentences``)."""
+        if "text" not in self.prompts or self.block.get("extra", {}).get("reads_sentences"):
+            return ()
+        return tuple(str(name) for name in self.label.get("labels") or ())
+
+    @property
     def contract(self) -> Mapping[str, Any]:
         """How the contract suite makes this bundle small: ``train_overrides``, ``inference_overrides`` …"""
         return self.block.get("contract", {})

@@ -89,8 +89,8 @@ def rates(outcomes: Iterable[tuple[Variant, str, list[str]]]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for kind in (k for k in KINDS if k in groups):
         own = groups[kind]
-        share = {how: round(float(np.mean([o == how for _, o, _ in own])), 4) for how in (RIGHT, REFUSED, FLIPPED)}
-        told[kind] = {"n": len(own), **share}
+        shares = {how: share(o == how for _, o, _ in own) for how in (RIGHT, REFUSED, FLIPPED)}
+        told[kind] = {"n": len(own), **shares}
         for how in (FLIPPED, REFUSED):
             examples = [{"text": v.text, "wanted": v.wanted, "got": got} for v, o, got in own if o == how][:SHOWN]
             if examples:
@@ -104,3 +104,34 @@ def spread(shares: Mapping[str, float]) -> dict[str, Any]:
     worst = sorted(shares.items(), key=lambda s: (s[1], s[0]))[:SHOWN]
     return {"mean": round(float(values.mean()), 4), "std": round(float(values.std()), 4),
             "lowest": {name: round(share, 4) for name, share in worst}}
+
+
+def study_forgotten(lexicon: Lexicon, held: Mapping[str, Mapping[str, str]], tower: Any) -> dict[str, Any]:
+    """Read words that the lexicon is made to forget, with and without a tower that was not trained on them either.
+
+    Args:
+        lexicon: what texts are read with, less these words.
+        held: by kind: ids of concepts by phrase.
+        tower: as for ``resolve``.
+
+    Returns:
+        By kind, ``with_tower`` and ``without``: shares right, refused and flipped, and ``offered``: the share of
+        questions that have the concept among their candidates.
+    """
+    less = lexicon.without(phrase for pairs in held.values() for phrase in pairs)
+    told: dict[str, Any] = {}
+    for kind, pairs in held.items():
+        told[kind] = {"n": len(pairs)}
+        for name, helper in (("with_tower", tower), ("without", None)):
+            found = [(Variant(kind, text, own), resolve(text, less, tower=helper)) for text, own in pairs.items()]
+            hows = [judged(variant, resolution) for variant, resolution in found]
+            offered = [v.wanted in [m.concept.id for m in r.candidates] for v, r in found if r.question is not None]
+            told[kind][name] = {**{how: share(h == how for h in hows) for how in (RIGHT, REFUSED, FLIPPED)},
+                                "offered": share(offered)}
+    return told
+
+
+def share(values: Iterable[bool]) -> float | None:
+    """Share of what is true, None of nothing."""
+    found = list(values)
+    return round(float(np.mean(found)), 4) if found else None

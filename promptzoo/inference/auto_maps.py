@@ -68,3 +68,20 @@ def peaks(chance: np.ndarray, least: float) -> np.ndarray:
     labels, count = ndimage.label(top, np.ones((3, 3)))  # plateaus are one peak
     found = np.array(ndimage.center_of_mass(top, labels, range(1, count + 1))).reshape(-1, 2).round().astype(int)
     return found[np.argsort(-chance[tuple(found.T)], kind="stable")]
+
+
+def centre_cells(maps: HeadMaps, least: float, apart: float = 0.0) -> np.ndarray:
+    """Cells ``[n, 2]`` of centres, surest first.
+
+    Args:
+        maps: where.
+        least: probability of a centre.
+        apart: of two centres nearer than this fraction of the side predicted at the surer one, the other is dropped;
+            0 keeps all :func:`peaks`.
+    """
+    kept: list[np.ndarray] = []
+    for cell in peaks(maps.centre, least):
+        reach = [apart * maps.size[(slice(None), *other)].mean() / HEAD_STRIDE for other in kept]
+        if all(np.hypot(*(cell - other)) >= r for other, r in zip(kept, reach)):
+            kept.append(cell)
+    return np.array(kept, dtype=int).reshape(-1, 2)

@@ -15,7 +15,7 @@ from skimage.segmentation import watershed
 
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.core.geometry import box_iou
-from promptzoo.inference.auto_maps import NO_POINTS, Candidate, HeadMaps, peaks, to_pixels
+from promptzoo.inference.auto_maps import NO_POINTS, Candidate, HeadMaps, centre_cells, peaks, to_pixels
 from promptzoo.inference.persistence import persistent_peaks
 
 
@@ -29,6 +29,7 @@ class AutoPrompt:
         sure: probability that an object reaches somewhere; what does not is left out (hysteresis threshold).
         confident: foreground probability of confident object; below ``1 - confident`` is confident background.
         centre: least probability of a centre.
+        apart: least distance of two centres, see :func:`promptzoo.inference.auto_maps.centre_cells`.
         margin: added to each face of a box, as a fraction of its side.
         points: positive points per object where a source takes several, and negative ones.
         split: whether components are parted where they are narrow, so that touching objects get a box each.
@@ -48,6 +49,7 @@ class AutoPrompt:
     sure: float = 0.92
     confident: float = 0.9
     centre: float = 0.3
+    apart: float = 0.0
     margin: float = 0.05
     points: int = 3
     split: bool = False
@@ -64,7 +66,7 @@ class AutoPrompt:
             raise BundleError(complain("source of automatic prompts", self.source, ", ".join(SOURCES)))
         shares = (self.threshold, self.sure, self.confident, self.centre, self.overlap, self.agreement)
         if not all(0 <= share <= 1 for share in shares) or self.confident < 0.5 or self.points < 1 or min(
-                self.margin, self.persistence, self.loops, self.least_pixels) < 0:
+                self.margin, self.apart, self.persistence, self.loops, self.least_pixels) < 0:
             raise BundleError(complain("settings of automatic prompts", str(self), "shares from 0 to 1, confident from "
                                        "0.5, at least one point, no negative number"))
 
@@ -109,7 +111,7 @@ def confident_points(maps: HeadMaps, settings: AutoPrompt) -> list[Candidate]:
 def centres(maps: HeadMaps, settings: AutoPrompt) -> list[Candidate]:
     """One point per predicted centre (Li et al., "CenterSAM", 2024)."""
     return [Candidate(float(maps.centre[tuple(cell)]), to_pixels(cell), to_pixels(cell)[None])
-            for cell in peaks(maps.centre, settings.centre)]
+            for cell in centre_cells(maps, settings.centre, settings.apart)]
 
 
 def detector_boxes(maps: HeadMaps, settings: AutoPrompt) -> list[Candidate]:
@@ -119,7 +121,7 @@ def detector_boxes(maps: HeadMaps, settings: AutoPrompt) -> list[Candidate]:
     (``with_point``). The detector is CenterNet's: a centre and the sides predicted there.
     """
     found: list[Candidate] = []
-    for cell in peaks(maps.centre, settings.centre):
+    for cell in centre_cells(maps, settings.centre, settings.apart):
         half = maps.size[(slice(None), *cell)] * (0.5 + settings.margin)
         at = to_pixels(cell)
         box = (at - half, at + half)

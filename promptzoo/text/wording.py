@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Iterable
 
 from promptzoo.core.errors import UnclearTextError
 from promptzoo.prompts.types import ObjectInfo, PromptSet, TextPrompt
 from promptzoo.prompts.types.prompt_set import Prompt
 from promptzoo.text.lexicon import Match, class_for, resolve
+from promptzoo.text.towers import TextTower, load_tower
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Wording:
         return "; ".join(told)
 
 
+@cache
+def _tower() -> TextTower:
+    return load_tower()
+
+
 def read_wording(text: str, known: Iterable[str]) -> Wording:
     """Read a text for somebody who knows certain classes.
 
@@ -49,7 +56,7 @@ def read_wording(text: str, known: Iterable[str]) -> Wording:
             understood, if none of it is known here.
     """
     known = tuple(known)
-    found = resolve(text, known=known)
+    found = resolve(text, known=known, tower=_tower())
     if found.question is not None:
         raise UnclearTextError(found.question, [match.concept.name for match in found.candidates])
     pairs = [(match, class_for(match.concept, known)) for match in found.wanted]

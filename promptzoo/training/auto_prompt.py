@@ -54,11 +54,12 @@ class NucleiDataset(Dataset):
         return {"image": torch.from_numpy(normalise(image))[None], "label": torch.from_numpy(labels)[None]}
 
 
-def head_targets(labels: np.ndarray) -> dict[str, np.ndarray]:
+def head_targets(labels: np.ndarray, spread: float = 0.09) -> dict[str, np.ndarray]:
     """What the head should say of an image.
 
     Args:
         labels: ``[S, S]``, 0 for background, then one number per object.
+        spread: standard deviation of the centres' Gaussians as a fraction of the mean side of the box.
 
     Returns:
         ``foreground`` ``[S/2, S/2]``: object, but for cells where two objects touch; ``border``: where
@@ -77,7 +78,7 @@ def head_targets(labels: np.ndarray) -> dict[str, np.ndarray]:
             continue
         low, high = np.array([s.start for s in place], float), np.array([s.stop for s in place], float)
         at = (low + high) / 2 / HEAD_STRIDE - 0.5
-        sigma = max(0.8, 0.09 * float((high - low).mean()) / HEAD_STRIDE)
+        sigma = max(0.8, spread * float((high - low).mean()) / HEAD_STRIDE)
         reach = int(np.ceil(3 * sigma))
         middle = np.clip(np.rint(at).astype(int), 0, side - 1)
         region = tuple(slice(max(0, m - reach), m + reach + 1) for m in middle)
@@ -104,26 +105,36 @@ class HeadLoss(nn.Module):
     Args:
         border_weight: added weight of cells near borders in the cross-entropy (a boundary-aware term).
         centre_weight, size_weight: weights of the other terms.
+        smooth_centres: cross-entropy with the height of the Gaussians in the place of the focal loss, which a short
+            training hardly moves.
     """
 
-    def __init__(self, border_weight: float = 2.0, centre_weight: float = 1.0, size_weight: float = 0.3) -> None:
+    def __init__(self, border_weight: float = 2.0, centre_weight: float = 1.0, size_weight: float = 0.3,
+                 smooth_centres: bool = False) -> None:
         super().__init__()
         self.border_weight, self.centre_weight, self.size_weight = border_weight, centre_weight, size_weight
+        self.smooth_centres = smooth_centres
         self.dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
 
     def forward(self, maps: torch.Tensor, wanted: dict[str, torch.Tensor]) -> torch.Tensor:
         """Scalar loss of maps ``[B, 4, h, w]`` against batched :func:`head_targets`."""
         weight = 1 + self.border_weight * wanted["border"]
         entropy = F.binary_cross_entropy_with_logits(maps[:, 0], wanted["foreground"], weight)
-        chance, truth = torch.sigmoid(maps[:, 1]).clamp(1e-4, 1 - 1e-4), wanted["centre"]
-        peak = (truth > 0.999).to(chance.dtype)
-        found = peak * (1 - chance).square() * chance.log()
-        false = (1 - peak) * (1 - truth) ** 4 * chance.square() * (1 - chance).log()
-        centre = -(found + false).sum() / peak.sum().clamp(min=8.0)
+        centre = self._centre(maps[:, 1], wanted["centre"])
         near = wanted["near"][:, None]
         size = (near * (maps[:, 2:] - wanted["size"]).abs()).sum() / near.sum().clamp(min=1.0)
         return (self.dice(maps[:, :1], wanted["foreground"][:, None]) + entropy + self.centre_weight * centre
                 + self.size_weight * size)
+
+    def _centre(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        if self.smooth_centres:
+            weight = 1 + self.border_weight * (truth > 0.5)
+            return F.binary_cross_entropy_with_logits(logits, truth, weight)
+        chance = torch.sigmoid(logits).clamp(1e-4, 1 - 1e-4)
+        peak = (truth > 0.999).to(chance.dtype)
+        found = peak * (1 - chance).square() * chance.log()
+        false = (1 - peak) * (1 - truth) ** 4 * chance.square() * (1 - chance).log()
+        return -(found + false).sum() / peak.sum().clamp(min=8.0)
 
 
 class HeadUpdate:
@@ -132,10 +143,11 @@ class HeadUpdate:
     Args:
         amp: use bfloat16 autocast.
         clip_norm: bound of the gradient norm.
+        spread: of the centres, see :func:`head_targets`.
     """
 
-    def __init__(self, amp: bool = True, clip_norm: float = 5.0) -> None:
-        self.amp, self.clip_norm = amp, clip_norm
+    def __init__(self, amp: bool = True, clip_norm: float = 5.0, spread: float = 0.09) -> None:
+        self.amp, self.clip_norm, self.spread = amp, clip_norm, spread
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train on a batch; returns image, label, pred (foreground logits) and losses."""
@@ -144,7 +156,7 @@ class HeadUpdate:
         network.train()
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
             maps = network.maps(image.contiguous(memory_format=torch.channels_last))
-        loss = engine.loss_function(maps.float(), _batched(batchdata["label"], image.device))
+        loss = engine.loss_function(maps.float(), _batched(batchdata["label"], image.device, self.spread))
         optimise(engine, loss, self.clip_norm, network.prompt_head)
         label = (batchdata["label"] > 0).to(image.device)
         pred = F.interpolate(maps[:, :1].detach().float(), scale_factor=HEAD_STRIDE, mode="bilinear")
@@ -167,7 +179,7 @@ class HeadEvaluation:
                 CommonKeys.PRED: (maps > 0).float()}
 
 
-def _batched(labels: torch.Tensor, device: torch.device | str) -> dict[str, torch.Tensor]:
+def _batched(labels: torch.Tensor, device: torch.device | str, spread: float) -> dict[str, torch.Tensor]:
     """:func:`head_targets` of labels ``[B, 1, S, S]``."""
-    told = [head_targets(label) for label in labels.cpu().numpy()[:, 0]]
+    told = [head_targets(label, spread) for label in labels.cpu().numpy()[:, 0]]
     return {name: torch.from_numpy(np.stack([t[name] for t in told])).to(device) for name in told[0]}

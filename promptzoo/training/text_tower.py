@@ -71,9 +71,8 @@ def without(lexicon: Lexicon, held: Mapping[str, Sequence[tuple[str, str]]]) -> 
         lexicon: the concepts.
         held: by kind: phrases and ids of their concepts.
     """
-    gone = {bag((*stems(phrase), *side)) for pairs in held.values() for phrase, _ in pairs
-            for side in ((), ("left",), ("right",))}
-    train = {c.id: tuple(p for p in c.phrases if bag(stems(p)) not in gone) for c in lexicon.concepts}
+    less = lexicon.without(phrase for pairs in held.values() for phrase, _ in pairs)
+    train = {concept.id: concept.phrases for concept in less.concepts}
     return Split(train, {kind: tuple(pairs) for kind, pairs in held.items()})
 
 

@@ -18,7 +18,17 @@ from promptzoo.cli.maintain.verify import bundle_folders
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
-from promptzoo.prompts import Box, ClassPrompt, Lasso, MaskPrompt, Point, PromptSet, Scribble, TextPrompt
+from promptzoo.prompts import (
+    AttributePrompt,
+    Box,
+    ClassPrompt,
+    Lasso,
+    MaskPrompt,
+    Point,
+    PromptSet,
+    Scribble,
+    TextPrompt,
+)
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SIZES = {2: (96, 80, 1), 3: (48, 44, 32)}
@@ -89,6 +99,8 @@ class Phantom:
             return TextPrompt(self.class_name, object_id)
         if kind == "class":
             return ClassPrompt(self.class_name, object_id)
+        if kind == "attribute":
+            return AttributePrompt("side", "left", object_id)
         return pytest.fail(f"the contract suite has no example of the prompt kind {kind}: add one in {__file__}")
 
     def prompts(self, *kinds):
@@ -112,7 +124,7 @@ def make_phantom(dimensions, class_name="ellipse"):
 @pytest.fixture
 def phantom(bundle):
     """The phantom of the bundle's dimensions."""
-    labels = bundle.label.get("labels", []) if "class" in bundle.prompts else []
+    labels = bundle.label.get("labels", []) if {"class", "text"} & set(bundle.prompts) else []
     return make_phantom(bundle.dimensions, *labels[:1])
 
 

@@ -27,6 +27,12 @@ def scenes():
 
 
 @pytest.fixture(scope="module")
+def large():
+    """An image that is not magnified, which the detector's sizes are meant for."""
+    return procedural_scenes(1, 256)
+
+
+@pytest.fixture(scope="module")
 def variant():
     """Function ``(bundle, name) -> predictor``, each loaded once."""
     loaded = {}
@@ -148,3 +154,13 @@ def test_the_own_mask_fed_back_changes_the_answer(bundle, scenes):
     twice = _all(predictor, state).mask
     finder.settings = replace(finder.settings, loops=0)
     assert (_all(predictor, predictor.encode(scenes[0].volume)).mask != twice).any()
+
+
+@pytest.mark.parametrize("name, kinds, least_f1", (
+    ("cervical-yosa", {"box"}, 0.4), ("apg-sam", {"box", "point"}, 0.45), ("centersam", {"point"}, 0.1)))
+def test_predicted_centres_and_boxes_prompt_at_the_images_own_scale(bundle, variant, large, name, kinds, least_f1):
+    """Measured on two images of 256 pixels: docs/results.json."""
+    predictor = variant(bundle, name)
+    assert predictor.propose(predictor.encode(large[0].volume), "nuclei").kinds == kinds
+    found = automatic(predictor, large, "nuclei")
+    assert np.mean(found.dice) > 0.6 and f1(found.counts) > least_f1, (np.round(found.dice, 3), found.counts)

@@ -93,12 +93,32 @@ def test_the_corrected_box_is_nearer_to_the_truth(bundle, measured, held_out):
     assert np.mean(found) >= np.mean(given) + 0.05, f"{np.mean(found):.3f} against {np.mean(given):.3f}"
 
 
-@pytest.mark.xfail(strict=True, reason="weights 0.1.0: 0.591 for boxes moved by 0.4 sides, 0.576 for exact ones; the "
-                                       "predicted IoU had too little training to tell")
-def test_a_box_far_off_lowers_the_estimate(bundle, measured):
-    good, poor = (np.mean([answer.estimated_dice for answer in measured["default", shift]]) for shift in (0.0, 0.4))
+@pytest.mark.xfail(strict=True, reason="0.510 for boxes moved by 0.4 sides, 0.529 for exact ones: the predicted IoU "
+                                       "falls, but by less than 0.02")
+def test_a_box_beside_the_object_lowers_the_estimate(bundle, measured):
+    good, poor = (np.mean([answer.estimated_dice for answer in measured["desam", shift]]) for shift in (0.0, 0.4))
     print(good, poor)
     assert poor <= good - 0.02, f"{poor:.3f} against {good:.3f}"
+
+
+def off(mask):
+    """The true box moved by 1.2 of its sides along an axis, so that it misses the object; None where none fits."""
+    low, high = tight(mask)
+    for axis in (0, 1):
+        for by in (-1.2, 1.2):
+            move = by * np.where(np.arange(3) == axis, high - low, 0)
+            if ((low + move >= 0) & (high + move <= mask.shape)).all():
+                return PromptSet((Box(tuple(low + move), tuple(high + move), 1, "voxel"),))
+    return None
+
+
+def test_a_box_off_the_object_lowers_the_estimate(bundle, measured, held_out):
+    """Measured on the 16 images where such a box fits: 0.532 against 0.570 for the exact box."""
+    predictor = load_predictor(bundle.path, engine="torch", variant="desam")
+    found = [(predictor.decode(predictor.encode(volume), box).objects[0].estimated_dice, answer.estimated_dice)
+             for (volume, mask), answer in zip(held_out, measured["desam", 0.0]) if (box := off(mask)) is not None]
+    poor, good = np.mean(found, 0)
+    assert len(found) >= 10 and poor <= good - 0.02, f"{poor:.3f} against {good:.3f}"
 
 
 def test_a_click_anywhere_in_the_object_is_answered_as_well_as_by_the_base(bundle, predictor, held_out, dice):

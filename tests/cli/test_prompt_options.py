@@ -230,3 +230,13 @@ def test_classes_name_their_objects(solid):
     made = voxel(solid, classes=["liver", "kidney left, 7", "spleen, the other"])
     assert [(p.name, p.object_id) for p in made.prompts] == [("liver", 1), ("kidney left", 7), ("spleen", 2)]
     assert {o.object_id: o.name for o in made.objects} == {1: "liver", 7: "", 2: "the other"}
+
+
+def test_attributes_speak_of_an_object(solid):
+    made = voxel(solid, attributes=["side=left", "grade = 3, 2", "size=large,tumour"])
+    assert [(p.name, p.value, p.object_id) for p in made.prompts] == [
+        ("side", "left", 1), ("grade", "3", 2), ("size", "large", 3)]
+    assert {o.object_id: o.name for o in made.objects} == {1: "", 2: "", 3: "tumour"}
+    for text in ("left", "=left", "side="):
+        with pytest.raises(PromptError, match="NAME=VALUE"):
+            voxel(solid, attributes=[text])

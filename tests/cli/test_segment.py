@@ -234,3 +234,16 @@ def test_text_names_objects_of_the_classes_that_a_bundle_knows(run, make_bundle,
     said = run("segment", volume_file, "--text", "qwertz", code=2).stderr
     assert "qwertz" in said and "What should be found?" in said
     assert "is understood" in run("segment", volume_file, "--text", "heart", code=2).stderr
+
+
+def test_a_bundle_that_reads_sentences_gets_them_whole(run, make_bundle, volume_file, predictor):
+    """Its classes are not what words are read as, and it is taken only if it is named."""
+    predictor.prompt_kinds |= {"text"}
+    make_bundle("a_sentences_3d", 3, prompts=["text"], extra={"reads_sentences": True},
+                label={"type": "segmentation", "labels": ["lesion"]})
+    text = "Unilateral lesion, upper left lung"
+    said = run("segment", volume_file, "--text", text, code=4).stderr
+    assert "a_sentences_3d: reads whole sentences" in said
+    run("segment", volume_file, "--bundle", "a_sentences_3d", "--text", text, "--save-prompts", "asked.json")
+    with open("asked.json") as file:
+        assert [p["text"] for p in json.load(file)["prompts"]] == [text]

@@ -96,6 +96,8 @@ def test_detections_have_the_predicted_size_and_are_suppressed():
     assert len(found) == 3 and np.allclose(sorted((c.box[1] - c.box[0])[0] for c in found), [26, 34, 34])
     close = _maps(((20, 16, 8), (20, 21, 8)))
     assert len(centres(close, AutoPrompt("centre"))) == 2
+    assert len(centres(close, AutoPrompt("centre", apart=0.4))) == 1 and len(centres(_maps(), AutoPrompt(
+        "centre", apart=0.4))) == 3
     assert len(detector_boxes(close, AutoPrompt("detector", overlap=0.4))) == 1
     assert len(detector_boxes(close, AutoPrompt("detector", with_point=True))[0].positive) == 1
 

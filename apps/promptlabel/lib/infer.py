@@ -56,8 +56,8 @@ class PromptInferTask(InferTask):
         bundle = self.bundle or self.service.choose(
             image.grid, prompts.kinds, [p.name for p in prompts.of("class")], [p.text for p in prompts.of("text")])
         prompts.check_on(image.grid, bundle.prompts)
-        if prompts.of("text") and bundle.label.get("labels"):
-            prompts = separate(prompts, bundle.label["labels"])[0]
+        if prompts.of("text") and bundle.spoken_classes:
+            prompts = separate(prompts, bundle.spoken_classes)[0]
         suffix = extension(request, image.path)
         client = request.get("client_id") or (request.get("session") or {}).get("name")
         answer = self.service.answer(image, prompts, bundle, client, bool(request.get("reset_state")))

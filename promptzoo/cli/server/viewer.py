@@ -148,6 +148,8 @@ def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
                 bundle = choose_bundle(grid, kinds, known.values(), (), [text]).name
             if bundle not in known:
                 raise NotFoundError(complain("bundle", bundle, ", ".join(known) or "none"))
+            if "text" in known[bundle].prompts and not known[bundle].spoken_classes:
+                return WordsView(bundle=bundle, names=[text.strip()])
             told = read_wording(text, known[bundle].label.get("labels") or ())
         except UnclearTextError as error:
             return WordsView(bundle="", question=str(error), candidates=list(error.candidates))

@@ -4,6 +4,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Iterable, Iterator, NamedTuple
@@ -14,7 +15,7 @@ from promptzoo.text.lexicon.concepts import Concept
 from promptzoo.text.lexicon.spelling import bag, fold, stems, trigrams
 
 VARIABLE = "PROMPTZOO_LEXICON"
-SHORT_LATIN = 6
+SHORT_LATIN = 8
 """Letters from which a Latin word is sought behind a typing error: ``vasa`` is near to too much."""
 
 
@@ -60,6 +61,16 @@ class Lexicon:
         stamped = tuple((str(p), Path(p).stat().st_mtime_ns if Path(p).is_file() else 0)
                         for p in (*more, *map(str, extra_files)))
         return _load(stamped)
+
+    def without(self, phrases: Iterable[str]) -> "Lexicon":
+        """The same concepts without some of their words, in any order and spelling, with and without a side."""
+        gone = {bag((*stems(phrase), *side)) for phrase in phrases for side in ((), ("left",), ("right",))}
+
+        def kept(words: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(word for word in words if bag(stems(word)) not in gone)
+
+        return Lexicon(replace(c, synonyms=kept(c.synonyms), latin=kept(c.latin), everyday=kept(c.everyday),
+                               abbreviations=kept(c.abbreviations)) for c in self.concepts)
 
     @property
     def concepts(self) -> tuple[Concept, ...]:

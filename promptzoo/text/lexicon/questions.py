@@ -81,7 +81,7 @@ def side_alone(sides: Sequence[str]) -> str:
 def not_together(matches: Sequence[Match]) -> str:
     """Two known things whose combination is not."""
     told = listing([f'"{m.phrase}"' for m in matches], "and")
-    return f"I know {told}, but not the two together."
+    return f"I know {told}, but not the two together; for both put \"and\" between them."
 
 
 def nothing_wanted(text: str, excluded: Sequence[Concept]) -> str:

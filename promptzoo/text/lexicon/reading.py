@@ -94,9 +94,15 @@ def read(words: Sequence[Word], lexicon: Lexicon) -> list[Reading]:
 
 
 def _readable(word: Word, edits: float, reading: Reading) -> bool:
-    """Whether a corrected word has few enough errors for a word alone, or stands in a phrase with others."""
-    typed = fold(word.typed)
-    return int(edits) <= edits_allowed(typed) or any(word in s.words and len(s.words) > 1 for s in reading.spans)
+    """Whether a corrected word has few enough errors: fewer alone than in a phrase with others.
+
+    A word that comes to be a part of no phrase must be a side, or one of :func:`_own_words`: a mistyped *please* may be
+    passed over, a word that is a little like *pale* may not.
+    """
+    around = [len(span.words) for span in reading.spans if word in span.words]
+    if not around and not word.side and word.folded not in _own_words().get(word.folded[0], ()):
+        return False
+    return int(edits) <= edits_allowed(fold(word.typed)) or any(size > 1 for size in around)
 
 
 def _repairs(word: Word, lexicon: Lexicon) -> tuple[tuple[Word, float], ...]:
@@ -173,10 +179,14 @@ def _lookup(words: Sequence[Word], lexicon: Lexicon) -> Iterator[tuple[Span, flo
 
 
 def _spoken(entries: tuple[Entry, ...], words: Sequence[Word]) -> tuple[Entry, ...]:
-    """Entries without abbreviations that are everyday words, unless they are typed in capitals."""
-    plain = all(w.folded in _idle() for w in words)
-    shouted = all(w.typed.isupper() for w in words)
-    return tuple(e for e in entries if not (e.short and plain and not shouted))
+    """Entries as they are typed: one short word in capitals is an abbreviation where it can be one (``OS``, the left
+    eye, and not Latin for bone); an abbreviation that is an everyday word must be in capitals."""
+    shouted = all(word.typed.isupper() for word in words)
+    short = tuple(entry for entry in entries if entry.short)
+    if shouted and short and len(words) == 1:
+        return short
+    plain = all(word.folded in _idle() for word in words)
+    return tuple(entry for entry in entries if not entry.short) if plain and not shouted else entries
 
 
 def _reading(items: Sequence[tuple], cost: float) -> Reading:

@@ -12,7 +12,7 @@ from promptzoo.text.lexicon import questions
 from promptzoo.text.lexicon.concepts import Concept, Match, Resolution
 from promptzoo.text.lexicon.known import Known, known_of
 from promptzoo.text.lexicon.lexicon import Lexicon
-from promptzoo.text.lexicon.nearest import accepted, nearest
+from promptzoo.text.lexicon.nearest import accepted, nearest, supported
 from promptzoo.text.lexicon.parse import Piece, pieces, words_of
 from promptzoo.text.lexicon.questions import Unclear
 from promptzoo.text.lexicon.reading import Reading, Span, read
@@ -108,8 +108,8 @@ class _Resolver:
         reading = found[0]
         if reading.unknown:
             near = nearest(piece.words, reading.unknown, self.lexicon, self.tower, self.known)
-            match = accepted(near, self.lexicon) if self.tower is not None and not reading.spans else None
-            if match is None:
+            match = accepted(near, self.lexicon) if self.tower is not None else None
+            if match is None or (reading.spans and not supported(match.concept, reading.unknown)):
                 raise Unclear(questions.unknown(piece.words, reading.unknown), [*near, *self._all([reading])][:6])
             entry = next(e for e in self.lexicon.entries if e.concept.id == match.concept.id)
             span = Span(tuple(piece.words), (entry,), "embedding", match.confidence, sides=reading.sides)
@@ -162,6 +162,8 @@ class _Resolver:
     def _located(self, spans: list[Span]) -> list[Span]:
         """Without places that say nothing new (*liver in the abdomen*); a question if a place says more."""
         kept: list[Span] = []
+        listed = len(spans) > 2 and all(
+            s.how == "exact" and any(e.rank == 0 and not e.concept.group for e in s.entries) for s in spans)
         for span in spans:
             if kept:
                 one, other = self._preferred(kept[-1])[0], self._preferred(span)[0]
@@ -172,9 +174,8 @@ class _Resolver:
                     if self._within(other[0], one[0]) and not span.related:
                         kept[-1] = replace(span, sides=(*kept[-1].sides, *span.sides))
                         continue
-                    if span.related or (one[0].kind == "finding") != (other[0].kind == "finding"):
-                        both = [Match(c, s.phrase, s.how, s.confidence)
-                                for c, s in ((one[0], kept[-1]), (other[0], span))]
+                    both = [Match(c, s.phrase, s.how, s.confidence) for c, s in ((one[0], kept[-1]), (other[0], span))]
+                    if span.related or one[0].kind != other[0].kind or not (span.sides or other[0].side or listed):
                         raise Unclear(questions.not_together(both), both)
             kept.append(span)
         return kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
@@ -24,6 +24,7 @@ def listed(*names: str) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(entry.split()) for name in names for entry in vocabulary()[name])
 
 
+@lru_cache(maxsize=1 << 15)
 def fold(text: str) -> str:
     """Lower case, without accents; everything but letters and digits becomes one space."""
     plain = unicodedata.normalize("NFKD", text.replace("ß", "ss").replace("æ", "ae").replace("œ", "oe"))

@@ -67,3 +67,7 @@ def test_words_are_read_for_the_bundle_that_knows_them(ask, service):
     assert unclear["names"] == [] and "qwertz" in unclear["question"]
     assert read(text="kidney stone or cyst")["question"]
     assert "nope" in read(404, text="kidney", bundle="nope")["detail"]["reason"]
+    told["promptzoo"]["extra"] = {"reads_sentences": True}
+    metadata.write_text(json.dumps(told))
+    service.bundles["clicks_3d"] = get_bundle(metadata.parents[1])
+    assert read(text=" upper left kidney, one cyst ", bundle="clicks_3d")["names"] == ["upper left kidney, one cyst"]

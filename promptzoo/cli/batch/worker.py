@@ -1,0 +1,126 @@
+"""What one process of a batch does: load the bundle once, answer study after study."""
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptzoo.cli.batch.studies import Study, client_of
+from promptzoo.cli.choice import file_sha256
+from promptzoo.core.volume import Volume
+from promptzoo.prompts.types import PromptSet
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with every study; picklable.
+
+    Args:
+        bundle: folder of the bundle.
+        version: of the bundle; part of the key of results.
+        variant, engine, precision: see :func:`promptzoo.inference.load_predictor`.
+        labels: classes of the bundle; texts become one object for each class that they ask for.
+        out: folder of the results.
+        suffix: of the masks.
+        overlap: whose a voxel is that two objects claim.
+        threads: of torch in each process; 0 for its default.
+    """
+
+    bundle: str
+    version: str
+    variant: str | None
+    engine: str
+    precision: str
+    labels: tuple[str, ...]
+    out: str
+    suffix: str = ".nii.gz"
+    overlap: str = "last"
+    threads: int = 0
+
+    def key(self, study: Study) -> str:
+        """Digest of what decides the result: bundle, variant, prompts, image (by path, size and time of change)."""
+        stamp = ""
+        if not study.remote:
+            files = sorted(Path(study.image).rglob("*")) if Path(study.image).is_dir() else [Path(study.image)]
+            stamp = "".join(f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}\n" for f in files if f.is_file())
+        told = (Path(self.bundle).name, self.version, self.variant, self.precision, self.overlap, self.suffix,
+                study.image, study.remote, study.prompts, stamp)
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+class Worker:
+    """Answers studies with one predictor, which is loaded at the first of them.
+
+    Args:
+        job: what is done.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self._predictor = job, None
+
+    def __call__(self, study: Study) -> dict[str, Any]:
+        """Segment a study and write its mask, which appears in its place only when it is whole.
+
+        Returns:
+            ``mask`` (relative to the folder of results), ``sha256``, ``objects`` (``id``, ``name``, ``voxels``,
+            ``estimated_dice``, perhaps ``note``), ``seconds``, ``pid``.
+
+        Raises:
+            PromptZooError: if image or prompts cannot be used.
+        """
+        from promptzoo.data.io import write_mask
+
+        started = time.perf_counter()
+        predictor = self._loaded()
+        volume = self._volume(study)
+        prompts = PromptSet.from_json(study.prompts)
+        if self.job.labels and prompts.of("text"):
+            from promptzoo.text.wording import separate
+
+            prompts = separate(prompts, self.job.labels)[0]
+        prompts = prompts.check_on(volume.grid, predictor.prompt_kinds)
+        prediction = predictor.decode(predictor.encode(volume), prompts)
+        labels = prediction.labelmap(self.job.overlap)
+        names = {info.object_id: info.name or f"object {info.object_id}" for info in prompts.objects}
+        target = Path(self.job.out) / f"{study.name}{self.job.suffix}"
+        with tempfile.TemporaryDirectory(dir=self.job.out, prefix=".part-") as folder:
+            file = Path(folder) / target.name
+            write_mask(file, labels, volume.grid, names=names, provenance={
+                "image": study.image, "bundle": Path(self.job.bundle).name, "version": self.job.version,
+                "variant": self.job.variant, "engine": prediction.engine, "prompts": prompts.to_json()})
+            for made in sorted(Path(folder).iterdir(), key=lambda path: path == file):  # the mask last
+                os.replace(made, target.with_name(made.name))
+        told = []
+        for entry in prediction.objects:
+            voxels = int((labels == entry.object_id).sum())
+            estimate = None if entry.estimated_dice is None else round(float(entry.estimated_dice), 4)
+            told.append({"id": entry.object_id, "name": names[entry.object_id], "voxels": voxels,
+                         "estimated_dice": estimate,
+                         **({} if voxels else {"note": str(entry.info.get("reason", "empty mask"))})})
+        return {"mask": target.name, "sha256": file_sha256(target), "objects": told, "pid": os.getpid(),
+                "seconds": round(time.perf_counter() - started, 3)}
+
+    def _loaded(self) -> Any:
+        if self._predictor is None:
+            from promptzoo.inference import load_predictor
+
+            if self.job.threads:
+                import torch
+
+                torch.set_num_threads(self.job.threads)
+            self._predictor = load_predictor(self.job.bundle, self.job.engine, self.job.precision, self.job.variant)
+        return self._predictor
+
+    def _volume(self, study: Study) -> Volume:
+        from promptzoo.data.io import read_image
+
+        if not study.remote:
+            return read_image(study.image)
+        from promptzoo.data.dicomweb.remote import RemoteArchive
+
+        with tempfile.TemporaryDirectory(prefix="promptzoo-batch-") as folder:
+            return read_image(RemoteArchive(client_of(study.remote)).export(study.image, folder))

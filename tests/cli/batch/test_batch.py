@@ -1,0 +1,106 @@
+"""``promptzoo batch``: what it is given, what it leaves behind, and how it goes on."""
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from promptzoo.cli.batch.manifest import Manifest
+from promptzoo.cli.batch.studies import Study, studies_of
+from promptzoo.core.errors import ConflictError, PromptZooError
+from promptzoo.data.io import read_image, read_mask
+from promptzoo.prompts.types import Box, ObjectInfo, PromptSet, TextPrompt
+
+
+@pytest.fixture(autouse=True)
+def _fakes(bundles, predictor):
+    """Every test here has the fake bundles and the fake predictor."""
+
+
+@pytest.fixture
+def folder(volume_file, tmp_path):
+    """Three images, one of them deep."""
+    place = tmp_path / "cases"
+    (place / "deep").mkdir(parents=True)
+    for name in ("a.nii.gz", "b.nii.gz", "deep/c.nii.gz"):
+        shutil.copy(volume_file, place / name)
+    (place / "notes.txt").write_text("no image")
+    return place
+
+
+@pytest.fixture
+def box(tmp_path, volume_file):
+    """A prompt file in world space."""
+    file, drawn = tmp_path / "box.json", Box((2, 3, 4), (12, 13, 9), 1, "voxel")
+    told = PromptSet((drawn,), (ObjectInfo(1, "block"),)).to_world(read_image(volume_file).grid)
+    file.write_text(json.dumps(told.to_json()))
+    return file
+
+
+def lines(out):
+    """The manifest."""
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_with_the_same_prompts(run, folder, box, tmp_path):
+    out = tmp_path / "out"
+    told = json.loads(run("batch", folder, "--bundle", "solid_3d", "--prompts", box, "--out", out, "--json").stdout)
+    assert (told["studies"], told["done"], told["failed"]) == (3, 3, 0)
+    assert {line["id"] for line in lines(out)} == {"a.nii.gz", "b.nii.gz", "deep/c.nii.gz"}
+    first = lines(out)[0]
+    labels, _ = read_mask(out / first["mask"])
+    assert labels.any() and first["objects"][0]["voxels"] == int((labels == 1).sum())
+    record = json.loads((out / first["mask"].replace(".nii.gz", ".json")).read_text())
+    assert record["names"] == {"1": "block"} and record["bundle"] == "solid_3d"
+    assert not list(out.glob(".part-*"))
+
+
+def test_it_goes_on_where_it_ended(run, folder, box, tmp_path, predictor):
+    out = tmp_path / "out"
+    command = ["batch", folder, "--bundle", "solid_3d", "--prompts", box, "--out", out, "--json"]
+    run(*command)
+    seen = len(predictor.seen)
+    assert json.loads(run(*command).stdout)["before"] == 3 and len(predictor.seen) == seen
+    masks = {line["id"]: out / line["mask"] for line in lines(out)}
+    masks["b.nii.gz"].write_bytes(b"damaged")
+    with (out / "manifest.jsonl").open("a") as stream:
+        stream.write('{"id": "half a li')
+    again = json.loads(run(*command).stdout)
+    assert (again["before"], again["done"], len(predictor.seen)) == (2, 3, seen + 1), "only what is damaged is done"
+    assert read_mask(masks["b.nii.gz"])[0].any() and len(lines(out)) == 4
+    (folder / "a.nii.gz").write_bytes((folder / "b.nii.gz").read_bytes() + b"\0")
+    assert json.loads(run(*command).stdout)["before"] == 2, "another image under the same name is done"
+
+
+def test_a_study_that_fails_keeps_none_of_the_others(run, folder, box, tmp_path):
+    (folder / "b.nii.gz").write_bytes(b"no image")
+    out = tmp_path / "out"
+    result = run("batch", folder, "--bundle", "solid_3d", "--prompts", box, "--out", out, code=1)
+    assert "b.nii.gz: ImageError" in result.stderr and "results:" in result.stdout
+    assert {line["id"]: line["status"] for line in lines(out)}["deep/c.nii.gz"] == "done"
+
+
+def test_a_list_with_prompts_of_its_own(run, folder, box, tmp_path):
+    table = tmp_path / "list.csv"
+    with table.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["id", "image", "prompts"], ["one", "cases/a.nii.gz", "box.json"],
+                                      ["two", "cases/b.nii.gz", ""]])
+    said = run("batch", table, "--bundle", "solid_3d", "--out", tmp_path / "out", code=2).stderr
+    assert "prompts of two" in said
+    found = studies_of(str(table), PromptSet((TextPrompt("liver"),)))
+    assert [PromptSet.from_json(study.prompts).kinds for study in found] == [{"box"}, {"text"}]
+
+
+def test_what_cannot_be(folder, tmp_path):
+    with pytest.raises(PromptZooError, match="ids of studies"):
+        table = tmp_path / "twice.csv"
+        table.write_text("image\ncases/a.nii.gz\ncases/a.nii.gz\n")
+        studies_of(str(table), PromptSet((TextPrompt("liver"),)))
+    first = Manifest(tmp_path / "out")
+    with pytest.raises(ConflictError, match="another batch writes"):
+        Manifest(tmp_path / "out")
+    first.close()
+    Manifest(tmp_path / "out").close()
+    assert Study("a/b", "", "").name != Study("a b", "", "").name, "ids that files cannot hold stay apart"
+    assert np.unique([Study(name, "", "").name for name in ("x", "y")]).size == 2
