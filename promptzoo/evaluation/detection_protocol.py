@@ -17,7 +17,7 @@ from promptzoo.data.arrays import UPRIGHT_AFFINE, luminance
 from promptzoo.data.coco_boxes import BoxCase
 from promptzoo.data.io import read_image
 from promptzoo.data.synthesis.attribute_scenes import AttributeScenes
-from promptzoo.data.synthesis.attribute_words import GROUPS, Described, group_of, match
+from promptzoo.data.synthesis.attribute_words import Described, group_of, match
 from promptzoo.evaluation.detection import average_precision
 from promptzoo.text.attributes.knowledge import concept_of
 
@@ -77,58 +77,56 @@ def scene_volume(picture: np.ndarray) -> Volume:
 
 
 def measure_scenes(predictor: Any, count: int = 24, size: int = 256, seed: int = HELD_OUT_SEED) -> dict[str, Any]:
-    """AP of right and wrong phrases on held-out procedural scenes.
+    """AP of right and wrong phrases on held-out procedural scenes, for colour, shape and size each.
 
-    For the rarest-looking object of each scene: ``noun`` asks with its noun alone, ``attributes`` with colour, shape
-    and noun, ``wrong colour`` and ``wrong shape`` with that word exchanged for one that no object of the scene has.
-    What counts as right is always what ``attributes`` means.
+    In each scene an object is asked for that has another word of the group than some other object: ``noun`` asks with
+    its noun alone, ``right`` puts its word before it, ``wrong`` the word of the other object. What counts as found is
+    always what ``right`` means.
 
     Returns:
-        ``n`` and per phrase ``AP`` and ``AP50``.
+        Per group ``n`` and AP50 of ``noun``, ``right`` and ``wrong``.
     """
     scenes = AttributeScenes(size, seed)
-    found: dict[str, list] = {}
-    truth: list[tuple[np.ndarray, np.ndarray]] = []
-    number = 0
-    while len(truth) < count:
+    found: dict[tuple[str, str], list] = {}
+    truth: dict[str, list] = {group: [] for group in CHANGED}
+    for number in range(count):
         rng = generator(seed, number)
-        number += 1
         picture, objects = scenes.sample(rng)
-        told = scene_phrases(rng, objects)
-        if told is None:
-            continue
-        phrases, wanted = told
         state = predictor.encode(scene_volume(picture))
-        for name, phrase in phrases.items():
-            one, _ = predictor.find(state, phrase)
-            found.setdefault(name, []).append((one.boxes, np.zeros(len(one.scores), int), one.scores))
-        truth.append((wanted, np.zeros(len(wanted), int)))
-    scored = {name: average_precision(boxes, truth, ["object"]) for name, boxes in found.items()}
-    return {"n": count, **{name: {key: round(one[key], 4) for key in ("AP", "AP50")} for name, one in scored.items()}}
+        for group in CHANGED:
+            told = scene_phrases(rng, objects, group)
+            if told is None:
+                continue
+            for name, phrase in told[0].items():
+                one, _ = predictor.find(state, phrase)
+                found.setdefault((group, name), []).append((one.boxes, np.zeros(len(one.scores), int), one.scores))
+            truth[group].append((told[1], np.zeros(len(told[1]), int)))
+    return {group: {"n": len(truth[group]), **{
+        name: round(average_precision(found[group, name], truth[group], ["object"])["AP50"], 4)
+        for name in ("noun", "right", "wrong")}} for group in CHANGED if truth[group]}
 
 
-def scene_phrases(rng: np.random.Generator, objects: Sequence[Described]
+CHANGED = ("colour", "shape", "size")
+"""Groups of words that :func:`measure_scenes` changes."""
+
+
+def scene_phrases(rng: np.random.Generator, objects: Sequence[Described], group: str
                   ) -> tuple[dict[str, str], np.ndarray] | None:
-    """The phrases of :func:`measure_scenes` for one scene and the boxes ``[n, 4]`` meant; None if no object of the
-    scene can be told from all others."""
-    choices = []
-    for one in objects:
-        word = {group: sorted(w for w in one.true if group_of(w) == group) for group in ("colour", "shape", "noun")}
-        phrase = f"{word['colour'][0]} {word['shape'][0]} {word['noun'][0]}"
-        meant = match(phrase, objects)
-        if (meant == 1).sum() <= max(1, len(objects) // 2) and not (meant == -1).any():
-            choices.append((int((meant == 1).sum()), word, meant))
-    if not choices:
+    """The phrases of :func:`measure_scenes` for one scene and group, and the boxes ``[n, 4]`` meant; None if no two of
+    its objects differ in the group without doubt."""
+
+    def word(one: Described, of: str) -> str | None:
+        return next((w for w in sorted(one.true) if group_of(w) == of), None)
+
+    pairs = [(one, mine, other) for one in objects if (mine := word(one, group)) is not None
+             for second in objects if (other := word(second, group)) is not None
+             and other not in one.true | one.open and mine not in second.true | second.open]
+    if not pairs:
         return None
-    _, word, meant = min(choices, key=lambda entry: entry[0])
-    colour, shape, noun = (word[group][0] for group in ("colour", "shape", "noun"))
-    there = {w for one in objects for w in one.true | one.open}
-    wrong = {group: [w for w in GROUPS[group] if w not in there] for group in ("colour", "shape")}
-    if not all(wrong.values()):
+    one, mine, other = pairs[int(rng.integers(len(pairs)))]
+    noun = word(one, "noun")
+    meant = match(f"{mine} {noun}", objects)
+    if (meant == -1).any():
         return None
-    other = {group: str(rng.choice(words)) for group, words in wrong.items()}
-    phrases = {"noun": noun, "attributes": f"{colour} {shape} {noun}",
-               "wrong colour": f"{other['colour']} {shape} {noun}", "wrong shape": f"{colour} {other['shape']} {noun}",
-               "wrong colour and shape": f"{other['colour']} {other['shape']} {noun}"}
-    boxes = np.array([one.box for one, yes in zip(objects, meant) if yes == 1], float).reshape(-1, 4)
-    return phrases, boxes
+    boxes = np.array([o.box for o, yes in zip(objects, meant) if yes == 1], float).reshape(-1, 4)
+    return {"noun": str(noun), "right": f"{mine} {noun}", "wrong": f"{other} {noun}"}, boxes

@@ -44,7 +44,7 @@ class TokenEncoder(nn.Module):
         self.merge = UnetResBlock(2, width, width, 3, 1, "batch")
         self.tell = UnetResBlock(2, width + 2, width, 3, 1, "batch")
         self.boxes = nn.Conv2d(width, EXTRA, 3, padding=1)
-        self.vectors = nn.Conv2d(width, dim, 1)
+        self.words = nn.Conv2d(width, dim, 1)
         with torch.no_grad():  # objects are rare, and about four tokens wide
             self.boxes.weight.mul_(0.1)
             self.boxes.bias.copy_(torch.tensor([-4.0, 0.7, 0.7, 0.7, 0.7]))
@@ -69,9 +69,10 @@ class TokenEncoder(nn.Module):
         rows, columns = value.shape[2:]
         down = torch.linspace(-1, 1, rows, device=value.device, dtype=value.dtype).view(1, 1, -1, 1)
         right = torch.linspace(-1, 1, columns, device=value.device, dtype=value.dtype).view(1, 1, 1, -1)
-        where = torch.cat([down.expand(len(value), 1, rows, columns), right.expand(len(value), 1, rows, columns)], 1)
+        nothing = torch.zeros_like(value[:, :1])  # carries the batch, which engines leave open
+        where = torch.cat([nothing + down, nothing + right], 1)
         value = self.tell(torch.cat([value, where], 1))
-        return torch.cat([self.boxes(value), self.vectors(value)], 1)
+        return torch.cat([self.boxes(value), self.words(value)], 1)
 
 
 class OpenVocabularyDetector(nn.Module):

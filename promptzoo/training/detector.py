@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from promptzoo.core.seeding import generator
 from promptzoo.data.synthesis.attribute_scenes import AttributeScenes
-from promptzoo.data.synthesis.attribute_words import VOCABULARY, Described, changed, match, phrase_for
+from promptzoo.data.synthesis.attribute_words import SPOKEN, SYNONYMS, Described, changed, match, phrase_for
 from promptzoo.networks.open_vocabulary import STRIDE
 from promptzoo.training.detector_targets import targets, word_loss
 from promptzoo.training.sam import share_gradients
@@ -59,9 +59,9 @@ class SceneDataset(Dataset):
         texts = ["object", *(self._phrase(rng, objects) for _ in range(self.phrases - 1))]
         meant = np.stack([match(text, objects) for text in texts])
         boxes = np.array([one.box for one in objects], float).reshape(-1, 4)
-        said = np.array([[word_state(one, word) for word in VOCABULARY] for one in objects], np.int8)
+        said = np.array([[word_state(one, SYNONYMS.get(word, word)) for word in SPOKEN] for one in objects], np.int8)
         return {"image": network_picture(picture), "texts": "\n".join(texts), "boxes": boxes_field(boxes, meant),
-                "words": boxes_field(boxes, said.reshape(len(objects), len(VOCABULARY)).T),
+                "words": boxes_field(boxes, said.reshape(len(objects), len(SPOKEN)).T),
                 **targets(boxes, meant, self.size // STRIDE)}
 
     def _phrase(self, rng: np.random.Generator, objects: Sequence[Described]) -> str:
@@ -157,6 +157,6 @@ def detector_loss(network: Any, loss_function: Any, batch: Mapping[str, Any], de
     wanted = {key: batch[key].to(device) for key in ("heat", "counts", "box", "reach")}
     loss = loss_function(tokens.float(), vectors, wanted)
     if loss_function.word_weight and "words" in batch:
-        words = word_loss(tokens.float(), bare.text_encoder(VOCABULARY), batch["words"].to(device))
+        words = word_loss(tokens.float(), bare.text_encoder(SPOKEN), batch["words"].to(device))
         loss = loss + loss_function.word_weight * words
     return loss, tokens

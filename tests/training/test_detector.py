@@ -97,7 +97,7 @@ def test_few_shots_change_the_late_parts_alone(cases):
     tuned = few_shot(network, cases, {"red": "red square"}, 2, batch=1, amp=False, size=64).state_dict()
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     moved = {k for k, v in tuned.items() if not torch.equal(v, before[k])}
-    assert "image_encoder.vectors.weight" in moved and "text_encoder.out.weight" in moved
+    assert "image_encoder.words.weight" in moved and "text_encoder.grams.weight" in moved
     assert not [k for k in moved if k.startswith(FROZEN) or "running" in k]
     with pytest.raises(PromptZooError, match="at least one"):
         few_shot(network, [], {"red": "red"}, 1)

@@ -24,7 +24,7 @@ from promptzoo.evaluation.summary import hardware, versions
 
 MODULE = "python -m promptzoo.cli.maintain.measure_detection"
 BLOCKS = ("scenes", "ways", "shots", "held-out", "latency")
-ITERATIONS = {"1": 40, "10": 80, "100": 120, "full": 160}
+ITERATIONS = {"1": 30, "10": 60, "100": 80, "full": 100}
 """Steps of four pictures for each number of shots."""
 STYLES = {"default names": "none", "manual attributes": "manual"}
 """Texts of the fine-tuning and its evaluation."""

@@ -64,6 +64,9 @@ GROUPS = {"colour": tuple(COLOURS), "shape": SHAPES, "texture": TEXTURES, "size"
 VOCABULARY = tuple(dict.fromkeys(word for words in GROUPS.values() for word in words))
 """The words of :data:`GROUPS` in a fixed order."""
 
+SPOKEN = (*VOCABULARY, *SYNONYMS)
+"""Those and their synonyms."""
+
 _GROUP_OF = {word: group for group, words in GROUPS.items() for word in words}
 _OTHERS: dict[str, list[str]] = {}
 for _word, _meant in SYNONYMS.items():
