@@ -14,7 +14,7 @@ from promptzoo.data.synthesis.attribute_scenes import AttributeScenes
 from promptzoo.data.synthesis.attribute_words import SPOKEN, SYNONYMS, Described, changed, match, phrase_for
 from promptzoo.networks.open_vocabulary import STRIDE
 from promptzoo.training.detector_targets import targets, word_loss
-from promptzoo.training.sam import share_gradients
+from promptzoo.training.step import share_gradients
 
 
 class SceneDataset(Dataset):
