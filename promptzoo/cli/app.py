@@ -4,7 +4,7 @@ from __future__ import annotations
 import typer
 
 from promptzoo import __version__
-from promptzoo.cli import bench, bundles, catalog, doctor, export, segment, serve, study, weights, words
+from promptzoo.cli import bench, bundles, catalog, detect, doctor, export, segment, serve, study, weights, words
 from promptzoo.cli.batch.command import batch
 from promptzoo.cli.common import EXIT_CODES, Group, flowing, set_up_logging
 
@@ -31,6 +31,6 @@ def _root(
 
 app.add_typer(bundles.app, name="bundles")
 app.add_typer(weights.app, name="weights")
-for _command in (catalog.catalog, segment.segment, bench.bench, study.study, export.export, doctor.doctor, serve.serve,
-                 words.words, batch):
+for _command in (catalog.catalog, segment.segment, detect.detect, bench.bench, study.study, export.export,
+                 doctor.doctor, serve.serve, words.words, batch):
     app.command(_command.__name__, help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)

@@ -96,6 +96,12 @@ def bench(
     from promptzoo.evaluation.bench import run_bench, write_results
     from promptzoo.evaluation.datalist import Datalist
 
+    if words(task) == ["detection"]:
+        from promptzoo.cli.bench_detection import bench_detection
+
+        bench_detection(datalist, bundle, weights, variant, engine, precision, limit, seed, match, out, as_json,
+                        command_line(ctx))
+        return
     info = checked_bundle(bundle, variant, slice_wise, weights)
     reduce = slices_of(info, slices, slice_wise)
     listed = Datalist.read(datalist, modalities=words(modality) or None, match=match, min_voxels=min_voxels,
