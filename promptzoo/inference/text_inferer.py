@@ -13,6 +13,8 @@ from promptzoo.text.lexicon import Lexicon
 from promptzoo.text.towers import shipped_tower
 
 Arrays = Sequence[np.ndarray]
+Halves = tuple[Callable[..., Arrays], Callable[..., Arrays]]
+"""Encoder and head as plain callables."""
 
 
 class TextInferer(InteractiveInferer):
@@ -37,8 +39,8 @@ class TextInferer(InteractiveInferer):
             return np.eye(len(self.classes), dtype=np.float32)
         return np.asarray(shipped_tower()([Lexicon.load().concept(name).name for name in self.classes]), np.float32)
 
-    def predictor(self, network: tuple[Callable[..., Arrays], Callable[..., Arrays]], name: str = "text_universal",
-                  engine: str = "torch") -> UniversalPredictor:  # type: ignore[override]
+    def predictor(self, network: Halves, name: str = "text_universal", engine: str = "torch"  # type: ignore[override]
+                  ) -> UniversalPredictor:
         """The predictor around the two halves of a plain or compiled network."""
         return UniversalPredictor(*network, self.vectors(), self.classes, self.settings,  # type: ignore[arg-type]
                                   name, engine)
