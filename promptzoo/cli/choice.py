@@ -16,7 +16,8 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
 
     A bundle fits that segments, takes every kind, knows every class, and ships its weights. An image of one slice goes
     to a 2D bundle, a volume to a 3D one; without one, to a 2D bundle, which segments the slices that carry a prompt.
-    Among several the first by name is taken, those that stand alone before those derived for some purpose.
+    Among several the first by name is taken, those that stand alone before those derived for some purpose; for prompts
+    that are names and words alone, the one whose measured Dice by name is highest.
 
     Args:
         grid: the image's grid.
@@ -50,7 +51,16 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
         raise NotFoundError(complain(f"a {wanted}D bundle for {', '.join(sorted(kinds)) or 'no prompt'}",
                                      "; ".join(reasons) or "no bundles", "a bundle that takes these prompts",
                                      "See: promptzoo bundles"))
+    if kinds and kinds <= {"class", "text"}:
+        return max(fitting, key=_measured_by_name)
     return next((info for info in fitting if info.dimensions == wanted), fitting[0])
+
+
+def _measured_by_name(info: BundleInfo) -> float:
+    """Mean Dice of structures asked for by name in the bundle's results; 0 where nothing was measured."""
+    blocks = [block for name, block in info.results().items() if name.split()[0] == "class" and "dice" in block]
+    told = [(block["dice"][0], block["n"]) for block in blocks if block["n"]]
+    return sum(dice * n for dice, n in told) / sum(n for _, n in told) if told else 0.0
 
 
 def _unclear(texts: Iterable[str], bundles: list[BundleInfo]) -> UnclearTextError | None:

@@ -57,7 +57,7 @@ class PictureStatistics:
             longest = max(small.shape[:2])
             for part in regionprops(label(inside)):
                 if part.area >= 6:
-                    for word in _told(part, attribute, small.shape[:2], longest):
+                    for word in _told(part, attribute, (small.shape[0], small.shape[1]), longest):
                         votes[word] += part.area if attribute == "location" else 1
         total = sum(votes.values())
         return [(str(word), count / total) for word, count in votes.most_common(k)]
@@ -68,7 +68,7 @@ def colour_words(pixels: np.ndarray) -> np.ndarray:
     names = sorted(COLOURS)
     middles = []
     for name in names:
-        hue, saturation, value = (np.mean(span) for span in COLOURS[name])
+        hue, saturation, value = (float(np.mean(span)) for span in COLOURS[name])
         middles.append(colorsys.hsv_to_rgb(hue % 1, 0.0 if name in ("black", "white", "grey") else saturation, value))
     distance = ((pixels[:, None] - np.array(middles)[None]) ** 2).sum(-1)
     return np.array(names)[distance.argmin(1)] if len(pixels) else np.array([], dtype="<U6")
