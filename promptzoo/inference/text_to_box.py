@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from promptzoo.core.errors import BundleError, complain
+from promptzoo.core.errors import BundleError, PromptError, complain
 from promptzoo.core.protocols import ObjectPrediction, Prediction, Predictor
 from promptzoo.core.volume import Volume
 from promptzoo.prompts.types import Box, MaskPrompt, ObjectInfo, PromptSet, TextPrompt
@@ -87,7 +87,8 @@ class TextToBoxPredictor:
     """Text and class prompts of a localiser, in front of any promptable predictor.
 
     Objects with a text get the union of what is found. Other prompts of the same object edit it: boxes say where to
-    look, a negative click takes the mask under it away. Objects without a text are answered by the promptable bundle.
+    look, a negative click takes the mask under it away; others are refused. Objects without a text are answered by the
+    promptable bundle.
 
     Args:
         localiser: takes text; answers boxes (``info["generated"]``, ``info["boxes"]``) or a map.
@@ -126,6 +127,12 @@ class TextToBoxPredictor:
         started = time.perf_counter()
         world = prompts.check_on(state.source, self.prompt_kinds).to_world(state.source)
         worded = {p.object_id for p in world.prompts if p.kind in ("text", "class")}
+        for prompt in world.prompts:
+            if prompt.object_id in worded and (prompt.kind in ("lasso", "mask", "scribble")
+                                               or getattr(prompt, "positive", False)):
+                told = "positive click" if prompt.kind == "point" else prompt.kind
+                raise PromptError(complain("beside words of the same object", told, "boxes and negative clicks",
+                                           "Give the shape an object of its own"))
         plain = tuple(info for info in world.objects if info.object_id not in worded)
         rest = PromptSet(tuple(p for p in world.prompts if p.object_id not in worded), plain, world.through_slices)
         answers = {entry.object_id: entry for entry in self.segmenter.decode(state.segmenter, rest, previous).objects} \
