@@ -117,6 +117,8 @@ def test_words(viewer, torso):
     page, bar = viewer.page, viewer.page.locator("[data-pz='text']")
     listed = page.locator("#pz-classes option").evaluate_all("(all) => all.map((option) => option.value)")
     assert set(TISSUES) <= set(listed)
+    page.locator("[data-pz='bundle']").select_option("words_3d")
+    viewer.settle()
     bar.fill("bone")
     bar.press("Enter")
     viewer.settle()
@@ -136,6 +138,7 @@ def test_words(viewer, torso):
     assert viewer.get("s.view.bundle") != "words_3d" and viewer.get("s.drawings.size") == 2
     viewer.press("new")
     viewer.settle()
+    assert viewer.get("s.objects.map((object) => object.name)") == [""]
     asked, message = len(page.asked), page.locator("[data-pz='message']")
     bar.fill("qwertz")
     bar.press("Enter")

@@ -85,6 +85,12 @@ export class Session {
     });
   }
 
+  /** Begin anew with one object that nothing was said of. */
+  startOver() {
+    this.close();
+    return this.run(() => { this.objects = [{ object_id: 1, name: "", color: null }]; });
+  }
+
   async reload() {
     this.view = await api.state(this.id);
     this.sync();

@@ -74,7 +74,8 @@ export function build(panel) {
   const prompts = element("div", { className: "pz-list pz-prompts", dataset: { pz: "prompts" } });
   const stored = element("div", { className: "pz-list", dataset: { pz: "stored" } });
   const save = button("save", "Save", "Label and DICOM SEG, with the prompts as provenance", () => panel.save());
-  const fresh = button("new", "Start over", "The present session stays on the server", act((session) => session.close()));
+  const fresh = button("new", "Start over", "The present session stays on the server",
+    act((session) => session.startOver()));
   const strategy = element("select", { dataset: { pz: "strategy" }, title: "How the next case is chosen" },
     ...Object.entries(panel.config.strategies).map(([value, title]) =>
       element("option", { value, title, textContent: value })));
