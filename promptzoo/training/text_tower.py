@@ -60,7 +60,8 @@ def split(lexicon: Lexicon, seed: int = 0, every: int = 3) -> Split:
             chosen = [p for p in getattr(concept, kind) if owners[bag(stems(p))] == 1]
             if rng.random() < 1 / every and chosen and len(concept.phrases) > 2:
                 phrase = chosen[rng.integers(len(chosen))]
-                held[kind].append((phrase, concept.id))
+                if bag(stems(phrase)) != bag(stems(concept.name)):  # a name is never taken out of the training
+                    held[kind].append((phrase, concept.id))
     return without(lexicon, {kind: tuple(pairs) for kind, pairs in held.items()})
 
 

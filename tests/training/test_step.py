@@ -22,8 +22,10 @@ def test_gradients_are_bounded(engine):
     assert float(engine.network.weight) == pytest.approx(0.5, abs=1e-4) and len(engine.events) == 1
 
 
-def test_what_is_not_finite_changes_nothing(engine, caplog):
+def test_what_is_not_finite_changes_nothing(engine, monkeypatch):
+    said = []
+    monkeypatch.setattr("promptzoo.training.step.logger.warning", lambda text, *parts: said.append(text % parts))
     optimise(engine, engine.network(torch.full((1, 1), float("nan"))).sum(), clip_norm=0.5)
-    assert float(engine.network.weight) == 1.0 and len(engine.events) == 1 and "iteration 7" in caplog.text
+    assert float(engine.network.weight) == 1.0 and len(engine.events) == 1 and "iteration 7" in said[0]
     optimise(engine, engine.network(torch.ones(1, 1)).sum(), clip_norm=0.5)
     assert float(engine.network.weight) == pytest.approx(0.5, abs=1e-4)

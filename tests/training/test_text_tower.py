@@ -57,7 +57,7 @@ def test_contrast_is_least_where_concepts_are_apart():
 
 def test_some_steps_bring_names_together(lexicon, parts):
     losses = []
-    tensors = train(lexicon, parts, steps=12, families=24, buckets=1024, width=32, hidden=32, dim=16,
+    tensors = train(lexicon, parts, steps=40, families=24, buckets=1024, width=32, hidden=32, dim=16,
                     report=lambda step, loss: losses.append(loss))
     assert losses[-1] < 0.85 * losses[0] and all(np.isfinite(losses))
     tower = NgramTower(tensors)
