@@ -15,10 +15,13 @@ import requests
 import uvicorn
 from dicomweb_client import DICOMwebClient
 from fastapi import FastAPI
+from typer.testing import CliRunner
 
+from promptzoo.cli.app import app as promptzoo_command
 from promptzoo.cli.server import problems
 from promptzoo.cli.server.dicomweb import PREFIX, dicomweb_router
 from promptzoo.data.dicomweb.store import DicomStore
+from promptzoo.data.io import read_mask
 from promptzoo.data.nifti import write_nifti
 from promptzoo.data.phantoms import torso_ct
 
@@ -260,3 +263,25 @@ def test_real_hospital_series(tmp_path):
         json.dumps(metadata, allow_nan=False)
     finally:
         stop()
+
+
+def test_a_batch_takes_the_series_that_a_query_asks_for(served, tmp_path):
+    """Words on every CT of a server; the masks lie on the series' own grids."""
+    url, grid, labels = served[1], served[3], served[4]
+    out = tmp_path / "out"
+    result = CliRunner().invoke(promptzoo_command, [
+        "batch", f"{url}?Modality=CT", "--bundle", "sam_peft_organs", "--engine", "torch", "--text", "liver", "--out",
+        str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["done"] == told["studies"] >= 1 and not told["errors"]
+    records = {record["id"]: record for record in map(json.loads, (out / "manifest.jsonl").read_text().splitlines())}
+    found, own = read_mask(out / records[SERIES_UID]["mask"])
+    assert records[SERIES_UID]["objects"][0]["name"] == "liver" and own.same_space(grid)
+    liver = labels == next(value for value, name in torso_ct(1, (48, 40, 28), (8.0, 8.0, 10.0))[2].items()
+                           if name == "liver")
+    middles = [place.affine @ [*np.argwhere(mask).mean(0), 1] for place, mask in ((own, found), (grid, liver))]
+    assert np.linalg.norm(middles[0] - middles[1]) < 30, "millimetres"
+    nothing = CliRunner().invoke(promptzoo_command, ["batch", f"{url}?Modality=MR", "--bundle", "sam_peft_organs",
+                                                     "--text", "liver", "--out", str(out)])
+    assert nothing.exit_code != 0
