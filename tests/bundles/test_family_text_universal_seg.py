@@ -18,7 +18,7 @@ HELD_OUT = 740_001
 
 ORGANS = ("liver", "lung_left", "lung_right", "heart", "spine")
 LEAST_DICE = 0.6
-"""Measured: 0.71."""
+"""Measured: 0.72."""
 
 PLAIN = {"liver": "liver", "lung_left": "left lung", "lung_right": "right lung", "heart": "heart", "spine": "spine"}
 
