@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from promptzoo.core.errors import BundleError, NotFoundError, complain
-from promptzoo.core.locations import bundles_dir
+from promptzoo.core.learned import learned_prompts
+from promptzoo.core.locations import bundles_dir, versions_dir
 
 logger = logging.getLogger(__name__)
 METADATA = Path("configs", "metadata.json")
@@ -119,8 +121,21 @@ class BundleInfo:
 
     @property
     def label(self) -> Mapping[str, Any]:
-        """How the MONAI Label app presents the bundle: ``type`` and ``labels``."""
-        return self.block.get("label", {})
+        """How the MONAI Label app presents the bundle: ``type`` and ``labels``; what a person taught it comes last."""
+        told = self.block.get("label", {})
+        if not self.learns:
+            return told
+        own = list(told.get("labels", ()))
+        return {**told, "labels": own + [name for name in self.learned() if name not in own]}
+
+    @property
+    def learns(self) -> bool:
+        """Whether the bundle takes learned prompts (``extra.learns``)."""
+        return bool(self.block.get("extra", {}).get("learns"))
+
+    def learned(self) -> dict[str, Path]:
+        """The learned prompts that fit this bundle, name to file; see :mod:`promptzoo.core.learned`."""
+        return learned_prompts(self.name, self.weights["base"]["sha256"]) if self.learns else {}
 
     @property
     def spoken_classes(self) -> tuple[str, ...]:
@@ -231,22 +246,60 @@ def read_bundle(path: Path) -> BundleInfo:
     return BundleInfo(path.name, path, metadata)
 
 
+def current_pointer(path: Path) -> Path | None:
+    """The file that names the version in use of the bundle in ``path``, there or not; None if versions are off.
+
+    Bundles of the same name in different folders have different pointers.
+    """
+    folder = versions_dir()
+    if folder is None:
+        return None
+    return folder / path.name / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8] / "current.json"
+
+
+def in_use(shipped: BundleInfo) -> BundleInfo:
+    """The version of a bundle that is in use here: the shipped one, or one that was trained on corrections.
+
+    See :class:`promptzoo.core.versions.Versions`. A version that cannot be read is left out with a logged error.
+    """
+    pointer = current_pointer(shipped.path)
+    if pointer is None or not pointer.is_file():
+        return shipped
+    try:
+        number = int(read_json(pointer)["number"])
+        return read_bundle(pointer.parent / str(number) / shipped.name) if number else shipped
+    except (BundleError, KeyError, TypeError, ValueError) as error:
+        logger.error("version in use of bundle %s cannot be read, the shipped one is used: %s", shipped.name, error)
+        return shipped
+
+
 def find_bundles(folder: str | Path | None = None) -> list[BundleInfo]:
-    """The bundles in ``folder`` (default :func:`promptzoo.core.locations.bundles_dir`), by name.
+    """The bundles in ``folder`` (default :func:`promptzoo.core.locations.bundles_dir`) by name, each as :func:`in_use`.
 
     A bundle that cannot be read is left out with a logged error, so that it does not take the others with it.
     """
     bundles = []
     for file in sorted(Path(folder or bundles_dir()).glob(f"*/{METADATA}")):
         try:
-            bundles.append(read_bundle(file.parents[1]))
+            bundles.append(in_use(read_bundle(file.parents[1])))
         except BundleError as error:
             logger.error("bundle left out: %s", error)
     return bundles
 
 
 def get_bundle(name_or_path: str | Path, folder: str | Path | None = None) -> BundleInfo:
-    """One bundle, by its name in ``folder`` or by the path of its folder.
+    """One bundle, by its name in ``folder`` (then as :func:`in_use`) or by the path of its folder (then as it is).
+
+    Raises:
+        NotFoundError: if there is no such bundle; the message names near matches and those there are.
+        BundleError: if it is there but cannot be read.
+    """
+    info = get_shipped(name_or_path, folder)
+    return info if (Path(name_or_path) / METADATA).is_file() else in_use(info)
+
+
+def get_shipped(name_or_path: str | Path, folder: str | Path | None = None) -> BundleInfo:
+    """One bundle as it came, by its name in ``folder`` or by the path of its folder.
 
     Raises:
         NotFoundError: if there is no such bundle; the message names near matches and those there are.

@@ -41,6 +41,15 @@ def weights_dir() -> Path:
     return folder
 
 
+def versions_dir() -> Path | None:
+    """The folder of the versions of bundles that were trained here: ``$PROMPTZOO_VERSIONS``, else ``versions`` in
+    :func:`data_dir`; None if the variable is ``off``: bundles are then used as they were shipped."""
+    chosen = os.environ.get("PROMPTZOO_VERSIONS", "")
+    if chosen == "off":
+        return None
+    return Path(chosen) if chosen else data_dir("versions")
+
+
 def bundles_dir() -> Path:
     """The folder of bundles: ``$PROMPTZOO_BUNDLES`` or ``bundles/`` beside the package.
 

@@ -10,15 +10,14 @@ import numpy as np
 from scipy import ndimage
 
 from promptzoo.core.seeding import generator
-from promptzoo.data.phantom_shapes import Canvas, blurred_noise, ellipsoid, smooth_max, smooth_min, tube
+from promptzoo.data.head_shapes import cerebellum, cerebrum, cortical_depth, cranial_cavity, skin
+from promptzoo.data.phantom_shapes import Canvas, blurred_noise, ellipsoid, smooth_min, tube
 
 HEAD_LABELS = {1: "white matter", 2: "gray matter", 3: "ventricles", 4: "cerebellum", 5: "brainstem", 6: "tumor",
                7: "eye right", 8: "eye left"}
 """Names by label value."""
 
 CSF, GRAY, WHITE, DEEP, FAT, MARROW, CORTICAL, MUSCLE = 95.0, 300.0, 425.0, 345.0, 590.0, 350.0, 45.0, 215.0
-
-_INF = float("inf")
 
 
 class Head:
@@ -53,23 +52,15 @@ class Head:
     def outside(self) -> None:
         """Skin, fat, skull with marrow, and the fluid around the brain."""
         canvas, x, y, z = self.canvas, self.x, self.y, self.z
-        vault = ellipsoid((0, 2, 14), (70, 88, 68))(x, y, z)
-        fossa = ellipsoid((0, -42, -36), (54, 42, 36))(x, y, z)
-        temples = 11 * np.exp(-((np.abs(x) - 42) / 17) ** 2) / (1 + np.exp((y - 34) / 4))
-        self.floor = z + 25 + temples + 60 / (1 + np.exp((y + 8) / 5))  # mm above the base of the skull
-        self.inner = inner = smooth_max(smooth_min(vault, fossa, 22.0), -self.floor, 8.0)
-        face = ellipsoid((0, 44, -62), (62, 58, 76))(x, y, z)
-        neck = ellipsoid((0, -26, 0), (58, 60, _INF))(x, y, z) + np.clip((z + 40) * 0.6, 0, 60)
-        skin = smooth_min(smooth_min(inner - 15.0, face, 24.0), neck, 20.0)
-        nose = tube(((0, 96, -30), (0, 112, -52)), (7, 12))(x, y, z)
+        self.floor, self.inner = cranial_cavity(x, y, z)
+        inner = self.inner
         ears = np.minimum(*(ellipsoid((s * 78, -8, -30), (6, 13, 22))(x, y, z) for s in (1, -1)))
-        self.skin = skin = smooth_min(smooth_min(skin, nose, 10.0), ears, 5.0)
-        canvas.fill(skin, 250.0)
-        canvas.fill(skin + 2.2, FAT + 30 * self.organic)
-        deep = np.maximum(skin + 6.5 + 1.5 * self.organic, 8.0 - inner)
+        surface = smooth_min(skin(inner, x, y, z), ears, 5.0)
+        canvas.fill(surface, 250.0)
+        canvas.fill(surface + 2.2, FAT + 30 * self.organic)
+        deep = np.maximum(surface + 6.5 + 1.5 * self.organic, 8.0 - inner)
         canvas.fill(deep, MUSCLE + 20 * self.fine + 160 * (self.fine > 1.3))
-        self.base = np.where(z < -22, 3.0, 0.0)
-        canvas.fill(inner - 8.2 - self.base, CORTICAL)
+        canvas.fill(inner - 8.2 - np.where(z < -22, 3.0, 0.0), CORTICAL)
         canvas.fill(np.abs(inner - 4.6) - 1.7 - 0.5 * self.organic, MARROW + 40 * self.fine)
         canvas.fill(inner, CSF)
         canvas.fill(np.abs(inner - 0.4) - 0.5, 260.0, opacity=0.6)  # dura, enhanced
@@ -94,21 +85,12 @@ class Head:
     def cerebrum(self) -> None:
         """Two folded hemispheres that fill the skull above the cerebellum."""
         canvas, x, y, z = self.canvas, self.x, self.y, self.z
-        brain = ellipsoid((0, 2, 14), (70, 88, 68))(x, y, z) + 3.6 + 1.2 * self.organic
-        stem = ellipsoid((0, -12, -44), (21, 24, 36))(x, y, z)
-        hind = smooth_min(ellipsoid((0, -48, -42), (62, 46, 27))(x, y, z), stem, 12.0)
-        brain = smooth_max(brain, -hind, 6.0)
-        brain = smooth_max(brain, 3.0 - self.floor, 6.0)
+        self.brain = cerebrum(3.6 + 1.2 * self.organic, self.floor, x, y, z)
         folds = canvas.noise(9.5, self.rng) + 0.3 * canvas.noise(5.5, self.rng)
-        depth = -brain
+        level = cortical_depth(self.brain, folds, 0.55, x + 1.5 * self.organic, x, y, z)
         core = ellipsoid((0, -2, 12), (46, 60, 30))(x, y, z)
-        buried = 0.9 * np.clip(depth - 17, 0, None) + 0.35 * np.clip(3 - core, 0, None)
-        sulcus = 6.5 * np.abs(folds) - 0.55 + buried
-        middle = np.abs(x + 1.5 * self.organic) - 1.2 + 0.8 * np.clip(8 - core, 0, None)
-        level = np.minimum(np.minimum(depth, sulcus), middle)
         canvas.fill(-level, GRAY + 12 * self.fine, 2)
         canvas.fill(3.9 + 0.5 * self.organic - level, WHITE + 8 * self.fine + 8 * self.organic, 1)
-        self.brain = brain
         canvas.fill(np.maximum(np.abs(x) - 0.7, np.maximum(self.inner + 1, 26 - core)), 300.0, opacity=0.6)
 
     def hindbrain(self) -> None:
@@ -116,9 +98,7 @@ class Head:
         canvas = self.canvas
         region = canvas.region((-70, -100, -80), (70, 0, -2))
         x, y, z = self.x[region], self.y[region], self.z[region]
-        halves = np.minimum(*(ellipsoid((s * 24, -47, -41), (30, 33, 23))(x, y, z) for s in (1, -1)))
-        lobe = smooth_min(halves, ellipsoid((0, -46, -38), (12, 28, 20))(x, y, z), 6.0)
-        lobe = np.maximum(lobe, self.inner[region] + 2.5)
+        lobe = cerebellum(self.inner[region], x, y, z)
         canvas.fill(lobe, GRAY + 10, 4, region)
         radius = np.hypot(y + 24, z + 34)
         leaves = np.sin(1.25 * radius + 2.6 * self.organic[region] + 1.5 * np.sin(6 * np.arctan2(z + 34, y + 24)))

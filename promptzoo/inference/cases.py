@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.transforms import MapTransform
 
 from promptzoo.core.errors import ImageError, PromptError, complain
@@ -45,7 +46,12 @@ class LoadVolumed(MapTransform):
 
     Args:
         keys: keys of paths.
+        colours: give a picture with colours as ``[3, i, j, 1]`` from 0 to 255 instead.
     """
+
+    def __init__(self, keys: Any, colours: bool = False) -> None:
+        super().__init__(keys)
+        self.colours = colours
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """Replace each path by its image."""
@@ -55,8 +61,10 @@ class LoadVolumed(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             volume = read_image(result[key])
+            rgb = volume.meta.get("rgb") if self.colours else None
+            array = volume.data[None] if rgb is None else np.moveaxis(rgb, -1, 0)[..., None].astype(np.float32)
             meta = {"filename_or_obj": str(result[key]), "original_channel_dim": float("nan")}
-            result[key] = MetaTensor(torch.from_numpy(volume.data.copy())[None],
+            result[key] = MetaTensor(torch.from_numpy(array.copy()),
                                      affine=torch.from_numpy(volume.grid.affine.copy()), meta=meta)
         return result
 

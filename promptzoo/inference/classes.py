@@ -63,7 +63,7 @@ class ClassPredictor:
                  engine: str = "torch") -> None:
         self.network, self.classes, self.window = network, tuple(classes), window
         self.name, self.engine, self.dimensions = name, engine, 2
-        self._known: WeakKeyDictionary[EncodedImage, np.ndarray] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[EncodedImage, Sequence[Any]] = WeakKeyDictionary()
 
     def encode(self, volume: Volume) -> EncodedImage:
         """Prepare an image for any number of :meth:`decode` calls."""
@@ -123,26 +123,33 @@ class ClassPredictor:
         for start in range(0, count, BATCH):
             views = [slice_view(np.take(state.data, k, axis), window, state.hounsfield)[None]
                      for k in range(start, min(start + BATCH, count))]
-            found.append(np.asarray(self.network(np.stack(views)), np.float16))
+            found += self._seen(np.stack(views))
             yield
-        self._known[state] = np.concatenate(found)
+        self._known[state] = found
 
-    def _logits(self, state: EncodedImage) -> np.ndarray:
-        """Logits ``[slices, 1 + C, S/4, S/4]`` float16, kept as long as the encoded image."""
+    def _seen(self, views: np.ndarray) -> list[Any]:
+        """What is kept of each of some slices ``[B, 1, S, S]``: logits ``[1 + C, S/4, S/4]`` float16."""
+        return list(np.asarray(self.network(views), np.float16))
+
+    def _chance(self, values: Any, channels: Sequence[int], cut: Sequence[int]) -> np.ndarray:
+        """Probability ``[S/4, S/4]`` of some channels together, from what is kept of a slice; 0 where ``cut`` wins."""
+        each = softmax(values.astype(np.float32), 0)
+        chance = each[list(channels)].sum(0)
+        return np.where(each[list(cut)].sum(0) > chance, 0, chance) if cut else chance
+
+    def _logits(self, state: EncodedImage) -> Sequence[Any]:
+        """What is kept of the slices, as long as the encoded image is."""
         for _ in self.ahead(state):
             pass
         return self._known[state]
 
     def _answer(self, state: EncodedImage, object_id: int, channels: Sequence[int], cut: Sequence[int], note: str,
-                logits: np.ndarray | None) -> ObjectPrediction:
+                logits: Sequence[Any] | None) -> ObjectPrediction:
         axis, window = self._slices(state)
         full = np.zeros(state.data.shape, np.float32)
         shape = np.delete(state.data.shape, axis)
         for k, values in enumerate(logits if logits is not None else ()):
-            each = softmax(values.astype(np.float32), 0)
-            chance = each[list(channels)].sum(0)
-            if cut:
-                chance = np.where(each[list(cut)].sum(0) > chance, 0, chance)
+            chance = self._chance(values, channels, cut)
             if chance.max() < 0.01:
                 continue
             coarse = Window(tuple(np.asarray(window.origin) + np.asarray(window.step) * 1.5),

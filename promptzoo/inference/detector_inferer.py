@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from monai.transforms import MapTransform
 
 from promptzoo.core.errors import EngineError, complain
 from promptzoo.core.geometry import Grid
@@ -16,7 +15,6 @@ from promptzoo.core.protocols import Predictor
 from promptzoo.core.seeding import generator
 from promptzoo.core.volume import Volume
 from promptzoo.data.arrays import luminance
-from promptzoo.data.io import read_image
 from promptzoo.data.synthesis.attribute_scenes import AttributeScenes
 from promptzoo.inference.detector import Detector, DetectorParts, DetectorSettings, text_part
 from promptzoo.inference.detector_predictor import DetectionPredictor
@@ -108,27 +106,6 @@ def _volume(data: np.ndarray, affine: np.ndarray) -> Volume:
     colours = np.clip(np.rint(np.moveaxis(shaped, 0, -1)), 0, 255).astype(np.uint8)
     grey, _ = luminance(colours)
     return Volume(grey, grid, {"rgb": colours[:, :, 0], "format": "raster"})
-
-
-class LoadPictured(MapTransform):
-    """Read an image of any supported format into a ``MetaTensor`` with its RAS affine: ``[3, i, j, 1]`` with colours
-    from 0 to 255 if it has some, else ``[1, i, j, k]``.
-
-    Args:
-        keys: keys of paths.
-    """
-
-    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Replace each path by its image."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            volume = read_image(result[key])
-            colours = volume.meta.get("rgb")
-            array = volume.data[None] if colours is None else np.moveaxis(colours, -1, 0)[..., None].astype(np.float32)
-            meta = {"filename_or_obj": str(result[key]), "original_channel_dim": float("nan")}
-            result[key] = MetaTensor(torch.from_numpy(array.copy()),
-                                     affine=torch.from_numpy(volume.grid.affine.copy()), meta=meta)
-        return result
 
 
 def calibration_pictures(size: int, count: int = 32) -> list[tuple[np.ndarray]]:

@@ -155,8 +155,9 @@ class InteractivePredictor:
                 if not part.empty:
                     jobs.setdefault((axis, index), []).append((object_id, part))
         looks: dict[int, list[tuple[int, int, Look]]] = {object_id: [] for object_id, *_ in objects}
+        depth = getattr(self.segmenter, "stack_size", 1)
         for (axis, index), parts in jobs.items():
-            answers = self.segmenter.many(np.take(state.data, index, axis), spacing_of(state, axis),
+            answers = self.segmenter.many(state.slice(axis, index, depth), spacing_of(state, axis),
                                           [p for _, p in parts], state.hounsfield)
             for (object_id, _), look in zip(parts, answers):
                 looks[object_id].append((axis, index, look))

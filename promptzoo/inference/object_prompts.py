@@ -25,6 +25,7 @@ class ObjectPrompts:
         prior: probability ``[*N]`` of a mask to start from (mask prompt or last prediction), or None.
         context: masks ``[*N]`` of other structures for a network's prior channels, in their order; None where one is
             not known.
+        classes: names of the classes that the object is said to be of.
     """
 
     positive: np.ndarray
@@ -35,6 +36,7 @@ class ObjectPrompts:
     lassos: tuple[tuple[np.ndarray, bool], ...] = ()
     prior: np.ndarray | None = None
     context: tuple[np.ndarray | None, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, prompts: PromptSet, grid: Grid) -> "ObjectPrompts":
@@ -53,7 +55,8 @@ class ObjectPrompts:
             layer = _on_grid(mask.mask, mask.grid, grid)
             prior = layer if prior is None else np.maximum(prior, layer)
         return cls(rows("point", True), rows("point", False), box, rows("scribble", True), rows("scribble", False),
-                   tuple((p.points, p.positive) for p in voxel.of("lasso")), prior)
+                   tuple((p.points, p.positive) for p in voxel.of("lasso")), prior,
+                   classes=tuple(p.name for p in voxel.of("class")))
 
     @property
     def empty(self) -> bool:
@@ -84,7 +87,8 @@ class ObjectPrompts:
         own = None if self.prior is None else np.take(self.prior, index, axis)
         context = tuple(None if mask is None else np.take(mask, index, axis) for mask in self.context)
         return ObjectPrompts(near(self.positive), near(self.negative), box, near(self.scribble_positive),
-                             near(self.scribble_negative), lassos, own if prior is None else prior, context)
+                             near(self.scribble_negative), lassos, own if prior is None else prior, context,
+                             self.classes)
 
     def in_window(self, window: Window, prior: np.ndarray | None) -> WindowPrompts:
         """Prompts in pixels of a window.

@@ -101,16 +101,21 @@ class SamSegmenter(ZoomSegmenter):
             if (id(request.image), window) not in views:
                 views[id(request.image), window] = normalise(window.sample(request.image))
         seen = [views[id(request.image), window] for request, window in jobs]
-        told = [sam_prompt(in_window(request.prompts, window, request.last), view)
-                for (request, window), view in zip(jobs, seen)]
+        told = [self.told(request, window, view) for (request, window), view in zip(jobs, seen)]
         logits, ious = self.ask([self.encoded(view) for view in seen], told)
         return [self.look(*job, logits[n, 0], dice_of_iou(float(ious[n, 0]))) for n, job in enumerate(jobs)]
 
+    def told(self, request: Request, window: Window, view: np.ndarray) -> SamPrompt:
+        """The prompts of a request in a window whose pixels are ``view`` ``[S, S]``."""
+        return sam_prompt(in_window(request.prompts, window, request.last), view)
+
     def encoded(self, view: np.ndarray) -> EncodedWindow:
-        """The encoding of a window ``[S, S]``, from memory if its content was seen before."""
+        """The encoding of a window ``[*S]``, or of a stack of slices ``[slices, S, S]``, from memory if its content was
+        seen before."""
+        channels = view if self.stack_size > 1 else view[None]
         key = (hashlib.blake2b(view.tobytes(), digest_size=16).hexdigest(),)
         return self.encodings.get(key, lambda: EncodedWindow(tuple(
-            np.ascontiguousarray(part[0]) for part in self.parts.encode(view[None, None]))))
+            np.ascontiguousarray(part[0]) for part in self.parts.encode(channels[None]))))
 
     def ask(self, windows: Sequence[EncodedWindow], prompts: Sequence[SamPrompt]) -> tuple[np.ndarray, np.ndarray]:
         """Logits ``[B, 1, S, S]`` and predicted IoU ``[B, 1]`` of prompts, each on its window."""

@@ -31,6 +31,9 @@ class SamInferer(InteractiveInferer):
             predicted best for a prompt that leaves doubt, else the decoder's mask for prompts that leave none.
     """
 
+    stack_size = 1
+    """Slices of a volume that the network sees together."""
+
     def __init__(self, settings: Mapping[str, Any] | None = None,
                  calibration: Mapping[str, Sequence[float]] | None = None, overlap: str = "last",
                  embedding_mb: int = 128, multibox: Mapping[str, Any] | None = None,
@@ -61,7 +64,7 @@ class SamInferer(InteractiveInferer):
     def parts(self, network: Any) -> dict[str, Part]:
         """Image encoder and decoder, which engines compile apart."""
         side = self.settings.window
-        image = torch.zeros(1, 1, side, side)
+        image = torch.zeros(1, self.stack_size, side, side)
         with torch.inference_mode():
             encoded = [part.clone() for part in network.eval().image_encoder(image)]
         labels = torch.full((1, TOKENS), -1.0)
@@ -69,7 +72,8 @@ class SamInferer(InteractiveInferer):
         points = torch.zeros(1, TOKENS, 2)
         points[0, 1] = side / 2
         dense = torch.zeros(1, len(DENSE_CHANNELS), side // 2, side // 2)
-        return {"image_encoder": Part(network.image_encoder.eval(), (image,), (), partial(calibration_windows, side)),
+        samples = partial(calibration_windows, side) if self.stack_size == 1 else None
+        return {"image_encoder": Part(network.image_encoder.eval(), (image,), (), samples),
                 "mask_decoder": Part(DecoderForward(network).eval(), (*encoded, points, labels, dense), (0, 2),
                                      float_only=True)}
 

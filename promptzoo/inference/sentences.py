@@ -21,7 +21,7 @@ from promptzoo.inference.resample import Window
 from promptzoo.inference.state import EncodedImage
 from promptzoo.prompts.types import ObjectInfo, PromptSet, TextPrompt
 from promptzoo.text.ngrams import bags
-from promptzoo.text.reports import Report, bank, check_sentence, clause_bank, from_attributes, words_of
+from promptzoo.text.reports import Report, bank, check_sentence, clause_bank, from_attributes, sides_of, words_of
 
 SOURCES = ("retrieved", "given")
 Maps = Sequence[np.ndarray]
@@ -88,15 +88,20 @@ class BankScores(torch.nn.Module):
 
 
 class Decoder(torch.nn.Module):
-    """The part of the network that a new sentence runs again."""
+    """The part of the network that a new sentence runs again.
 
-    def __init__(self, network: Any) -> None:
+    Args:
+        network: a :class:`promptzoo.networks.text_guided.TextGuided`.
+        progressive: see :class:`SentencePredictor`.
+    """
+
+    def __init__(self, network: Any, progressive: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.progressive = network, progressive
 
-    def forward(self, given: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
-        """Bags of n-grams and encoder maps to logits."""
-        return self.network.decode(given, *maps)
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Bags of n-grams (coarse and whole, if progressive) and encoder maps to logits."""
+        return self.network.progress(*inputs) if self.progressive else self.network.decode(*inputs)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class SentenceParts:
 
     Args:
         encode: ``[1, 1, S, S]`` to the maps of the encoder.
-        decode: bags ``[1, L, buckets]`` and three maps to logits ``[1, 1, S/2, S/2]``.
+        decode: bags ``[1, L, buckets]`` (two if progressive) and three maps to logits ``[1, 1, S/2, S/2]``.
         score: three maps to ``[1, reports of the bank]``.
     """
 
@@ -124,15 +129,17 @@ class SentencePredictor:
         length, buckets: of the bags of n-grams.
         source: ``retrieved`` (without text a sentence is retrieved) or ``given`` (text is needed; a class is taken as
             the text of its name, which names no place).
+        progressive: whether the coarsest scale is told the sides alone, and the next one the whole sentence.
         name, engine: for the answer.
     """
 
     prompt_kinds = frozenset({"class", "text", "attribute"})
 
     def __init__(self, parts: SentenceParts, classes: Sequence[str], window: int, length: int, buckets: int,
-                 source: str = "retrieved", name: str = "sentences", engine: str = "torch") -> None:
+                 source: str = "retrieved", name: str = "sentences", engine: str = "torch", progressive: bool = False
+                 ) -> None:
         self.parts, self.classes, self.window, self.source = parts, tuple(classes), window, source
-        self.length, self.buckets = length, buckets
+        self.length, self.buckets, self.progressive = length, buckets, progressive
         self.name, self.engine, self.dimensions = name, engine, 2
         self._known: WeakKeyDictionary[EncodedImage, tuple[Window, Maps, Report]] = WeakKeyDictionary()
 
@@ -202,10 +209,11 @@ class SentencePredictor:
 
     def _answer(self, state: EncodedImage, object_id: int, sentence: str, source: str) -> ObjectPrediction:
         window, maps, _ = self._seen(state)
-        given = bags([words_of(sentence)], self.length, self.buckets)
-        chance = expit(self.parts.decode(given, *maps)[0, 0].astype(np.float32))
+        told = [sides_of(sentence), sentence] if self.progressive else [sentence]
+        given = [bags([words_of(one)], self.length, self.buckets) for one in told]
+        chance = expit(self.parts.decode(*given, *maps)[0, 0].astype(np.float32))
         full = on_image(state, chance, window)
-        info: dict[str, Any] = {"sentence": sentence, "source": source}
+        info: dict[str, Any] = {"sentence": sentence, "source": source, **({"scales": told} if len(told) > 1 else {})}
         if source != "given":
             edit = PromptSet((TextPrompt(sentence, object_id),))
             info |= {"reading": f'{source}: "{sentence}"', "generated": json.dumps(edit.to_json())}
@@ -223,14 +231,16 @@ class SentenceInferer(InteractiveInferer):
         source: ``retrieved`` or ``given``, see :class:`SentencePredictor`.
         length, buckets: of the bags of n-grams, as the network has them.
         overlap: owner of pixels claimed by several objects: ``last``, ``first`` or ``probability``.
+        progressive: see :class:`SentencePredictor`.
 
     Raises:
         BundleError: for an unknown source.
     """
 
     def __init__(self, classes: Sequence[str] = ("pulmonary infection",), window: int = 160, source: str = "retrieved",
-                 length: int = 24, buckets: int = 1024, overlap: str = "last") -> None:
+                 length: int = 24, buckets: int = 1024, overlap: str = "last", progressive: bool = False) -> None:
         Inferer.__init__(self)
+        self.progressive = progressive
         if source not in SOURCES:
             raise BundleError(complain("source of sentences", source, ", ".join(SOURCES)))
         self.classes, self.window, self.source, self.overlap = tuple(classes), window, source, overlap
@@ -239,14 +249,14 @@ class SentenceInferer(InteractiveInferer):
     def predictor(self, network: Any, name: str = "sentences", engine: str = "torch") -> SentencePredictor:
         """The predictor around the parts of a plain or compiled network."""
         return SentencePredictor(network, self.classes, self.window, self.length, self.buckets, self.source, name,
-                                 engine)
+                                 engine, self.progressive)
 
     def wrap(self, network: Any) -> SentenceParts:
         """A torch network as what :meth:`predictor` takes."""
         place = next(network.parameters()).device
-        scores = BankScores(network.eval()).to(place)
+        scores, decoder = BankScores(network.eval()).to(place), Decoder(network, self.progressive)
         return SentenceParts(lambda image: torch_call(network.image_encoder, place, image),
-                             lambda *inputs: torch_call(network.decode, place, *inputs)[0],
+                             lambda *inputs: torch_call(decoder, place, *inputs)[0],
                              lambda *maps: torch_call(scores, place, *maps)[0])
 
     def parts(self, network: Any) -> dict[str, Part]:
@@ -255,8 +265,9 @@ class SentenceInferer(InteractiveInferer):
         with torch.inference_mode():
             maps = tuple(one.clone() for one in network.eval().image_encoder(image))
         words = torch.from_numpy(bags([["upper", "left", "lung"]], self.length, self.buckets))
+        told = (words, words) if self.progressive else (words,)
         return {"image_encoder": Part(network.image_encoder, (image,), ()),
-                "decoder": Part(Decoder(network).eval(), (words, *maps[:3]), (0,)),
+                "decoder": Part(Decoder(network, self.progressive).eval(), (*told, *maps[:3]), (0,)),
                 "retrieval": Part(BankScores(network).eval(), maps[:3], ())}
 
     def assemble(self, compiled: Mapping[str, Any]) -> SentenceParts:

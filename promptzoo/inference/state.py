@@ -43,6 +43,14 @@ class EncodedImage:
         return cls(volume.grid, move.grid(volume.grid), move, np.ascontiguousarray(move.array(volume.data)),
                    looks_like_hu(volume) and float(volume.data.min()) <= AIR_HU)
 
+    def slice(self, axis: int, index: int, count: int = 1) -> np.ndarray:
+        """Slice ``index`` across ``axis``, ``[*N]``; with ``count`` above 1 it and its neighbours ``[count, *N]``, the
+        outermost repeated beyond the image."""
+        if count == 1:
+            return np.take(self.data, index, axis)
+        around = np.clip(index + np.arange(count) - count // 2, 0, self.data.shape[axis] - 1)
+        return np.moveaxis(np.take(self.data, around, axis), axis, 0)
+
     @property
     def nbytes(self) -> int:
         """Memory held."""

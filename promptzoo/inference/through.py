@@ -107,6 +107,7 @@ class ThroughSlices:
         """
         parts = Slices.of(prompts, state.canonical, context)
         axis, stack = parts.axis, np.moveaxis(state.data, parts.axis, 0)
+        seen = getattr(self.segmenter, "stack_size", 1)
         before = None if last is None else np.moveaxis(state.move.array(last.full_probability()), axis, 0)
         known = {} if last is None else dict(last.info.get(PROMPTED, {}))
         digests = {index: digest(part, axis, index) for index, part in parts.own.items()}
@@ -119,12 +120,14 @@ class ThroughSlices:
             else:
                 if part.prior is None and before is not None and (before[index] >= 0.5).any():
                     part = part.with_prior(before[index])
-                anchors[index] = self._look(stack[index], spacing_of(state, axis), part, state.hounsfield)
+                anchors[index] = self._look(state.slice(axis, index, seen), spacing_of(state, axis), part,
+                                            state.hounsfield)
         token = self._known.setdefault(state, next(self._numbers))
 
         def ask(index: int, told: ObjectPrompts, tissue: float) -> SliceAnswer:
             limits = ct_limits(tissue) if state.hounsfield else None
-            plane = stack[index] if limits is None else np.clip(stack[index], *limits)
+            plane = state.slice(axis, index, seen)
+            plane = plane if limits is None else np.clip(plane, *limits)
             return self.memory.get((str(token), str(limits), digest(told, axis, index)),
                                    lambda: self._look(plane, spacing_of(state, axis), told, False))
 
@@ -146,8 +149,8 @@ class ThroughSlices:
 
     def _look(self, plane: np.ndarray, spacing: Sequence[float], part: ObjectPrompts, hounsfield: bool) -> SliceAnswer:
         look = self.segmenter(plane, spacing, part, hounsfield)
-        offset, region = look.window.restore(look.probability, plane.shape)
-        return SliceAnswer(plane.shape, tuple(int(o) for o in offset), region.astype(np.float32), look.quality,
+        offset, region = look.window.restore(look.probability, plane.shape[-2:])
+        return SliceAnswer(plane.shape[-2:], tuple(int(o) for o in offset), region.astype(np.float32), look.quality,
                            look.history)
 
 
@@ -158,7 +161,7 @@ def spacing_of(state: EncodedImage, axis: int) -> list[float]:
 
 def digest(part: ObjectPrompts, axis: int, index: int) -> str:
     """Equal for equal prompts on the same slice."""
-    told = hashlib.blake2b(f"{axis} {index}".encode(), digest_size=16)
+    told = hashlib.blake2b(f"{axis} {index} {' '.join(part.classes)}".encode(), digest_size=16)
     arrays = [part.positive, part.negative, part.scribble_positive, part.scribble_negative, *(part.box or ()),
               *(vertices for vertices, _ in part.lassos), part.prior, *part.context]
     for array in arrays:

@@ -92,6 +92,10 @@ class ZoomSegmenter:
         priors: prior channels of the network behind the prompt maps, filled from ``ObjectPrompts.context``.
     """
 
+    stack_size = 1
+    """Slices of a volume that one look sees; above 1 an image is the stack of them ``[stack_size, *N]``, the asked one
+    in the middle."""
+
     def __init__(self, network: Network, settings: ZoomSettings, priors: int = 0) -> None:
         self.network, self.settings, self.priors = network, settings, priors
 

@@ -1,7 +1,8 @@
 """Weight files, and deltas: files with only those tensors in which a network differs from the base it was made from.
 
-A delta is a safetensors file that names its base, ``<bundle>/models/<file>``, and the base's SHA-256. The base lies
-beside the delta's bundle, as it does in the repository and in a release, or else in the folder of bundles.
+A delta is a safetensors file that names its base, ``<bundle>/models/<file>``, and the base's SHA-256; the base may be
+a delta itself. It lies beside the delta's bundle, as it does in the repository and in a release, or else in the folder
+of bundles.
 """
 from __future__ import annotations
 
@@ -71,10 +72,17 @@ def whole(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:
     state, told = read_file(path)
     if "base" not in told:
         return state
-    base = read_file(base_of(path, told))[0]
+    base = _inherited(base_of(path, told), network)
     own = network.state_dict()
-    base = network.inherited(base) if hasattr(network, "inherited") else base
     return {**{name: value for name, value in base.items() if name in own}, **state}
+
+
+def _inherited(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a base, under the network's names; the base may be a delta itself."""
+    state, told = read_file(path)
+    if "base" in told:
+        return whole(path, network)
+    return network.inherited(state) if hasattr(network, "inherited") else state
 
 
 def fill(network: nn.Module, path: Path) -> None:
@@ -96,9 +104,7 @@ def fill(network: nn.Module, path: Path) -> None:
 
 def delta_of(network: nn.Module, base: Path) -> dict[str, torch.Tensor]:
     """The tensors, in half precision, that a network does not share with its base's file."""
-    stored = read_file(base)[0]
-    stored = network.inherited(stored) if hasattr(network, "inherited") else stored
-    found = {}
+    stored, found = _inherited(base, network), {}
     for name, value in network.state_dict().items():
         value = value.detach().cpu().contiguous().clone()
         value = value.half() if value.is_floating_point() else value

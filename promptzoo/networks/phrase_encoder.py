@@ -6,22 +6,22 @@ directions; a deeper text part was tried and drew all words into one.
 """
 from __future__ import annotations
 
-import zlib
 from typing import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from promptzoo.text.ngrams import hashed, pieces
+
 MOST_WORDS = 16
 """Later words of a phrase are not read."""
 
 
-def grams_of(word: str, buckets: int) -> list[int]:
+def grams_of(word: str, buckets: int) -> tuple[int, ...]:
     """Buckets of a word (counted three times) and of its character n-grams of 4."""
     marked = f"<{word}>"
-    grams = [marked] * 3 + [marked[i:i + 4] for i in range(len(marked) - 3) if len(marked) > 4]
-    return [zlib.crc32(gram.encode()) % buckets for gram in grams]
+    return hashed([marked] * 3 + (pieces(word, (4,)) if len(marked) > 4 else []), buckets)
 
 
 def split(text: str) -> list[str]:

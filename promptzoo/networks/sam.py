@@ -64,6 +64,11 @@ class PyramidEncoder(nn.Module):
         for n, level in enumerate(self.levels):
             value = self.adapt(n, level(value))
             features.append(value)
+        return self.merged(features)
+
+    def merged(self, features: Sequence[torch.Tensor]
+               ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The encoder's outputs from the features of its five levels."""
         top = F.interpolate(self.top(self.middle(features[4])), size=features[3].shape[2:], mode="nearest")
         embedding = self.adapt(len(self.levels), self.neck(top + self.side(features[3])))
         second = self.merge[0](features[2] + F.interpolate(self.down[0](embedding), size=features[2].shape[2:]))
@@ -203,15 +208,20 @@ class PromptableSam(nn.Module):
                   dense: torch.Tensor, s0: torch.Tensor, s1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The two-way transformer: the decoder's own tokens ``[N, hidden]``, then those of the prompts
         ``[B, 1, T, hidden]``, to queries ``[B, N + T, hidden]``; features ``[B, hidden/8, S/4, S/4]``."""
-        decoder, batch = self.mask_decoder, embedding.shape[0]
-        queries = own[None, None].expand(batch, -1, -1, -1)
+        decoder = self.mask_decoder
+        queries, keys = self._looked(embedding, places, own, tokens, dense)
+        value = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(keys) + s1))
+        return queries, decoder.activation(decoder.upscale_conv2(value) + s0)
+
+    def _looked(self, embedding: torch.Tensor, places: torch.Tensor, own: torch.Tensor, tokens: torch.Tensor | None,
+                dense: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries ``[B, N + T, hidden]`` and the embedding after they looked at each other."""
+        batch, queries = embedding.shape[0], own[None, None].expand(embedding.shape[0], -1, -1, -1)
         queries = queries if tokens is None else torch.cat([queries, tokens], 2)
-        queries, keys = decoder.transformer(
+        queries, keys = self.mask_decoder.transformer(
             point_embeddings=queries, image_embeddings=embedding + dense,
             image_positional_embeddings=places.expand(batch, -1, -1, -1), attention_similarity=None)
-        keys = keys.transpose(2, 3).reshape(embedding.shape)
-        value = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(keys) + s1))
-        return queries[:, 0], decoder.activation(decoder.upscale_conv2(value) + s0)
+        return queries[:, 0], keys.transpose(2, 3).reshape(embedding.shape)
 
 
 def sample_features(features: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

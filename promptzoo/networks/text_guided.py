@@ -174,12 +174,13 @@ class TextGuided(nn.Module):
         """The parameters to train."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def features(self, bags: torch.Tensor, *maps: torch.Tensor) -> list[torch.Tensor]:
+    def features(self, bags: torch.Tensor, *maps: torch.Tensor, coarse: torch.Tensor | None = None
+                 ) -> list[torch.Tensor]:
         """What the decoder makes of sentences ``[B, length, buckets]`` and three encoder maps: features at 1/16, 1/8,
-        and 1/4 of the resolution."""
+        and 1/4 of the resolution; ``coarse`` are other sentences for the coarsest scale."""
         words, there = self.words(bags)
         sides = [side(one) for side, one in zip(self.sides, maps)]
-        found = [self.guides[0](sides[0], words, there)]
+        found = [self.guides[0](sides[0], *(self.words(coarse) if coarse is not None else (words, there)))]
         found.append(self.guides[1](self.ups[0](found[0], sides[1]), words, there))
         return [*found, self.ups[1](found[1], sides[2])]
 
@@ -187,6 +188,12 @@ class TextGuided(nn.Module):
         """Sentences ``[B, length, buckets]`` on encoder maps of as many images (the finest is not used): logits
         ``[B, 1, S/2, S/2]``."""
         return F.pixel_shuffle(self.out(self.features(bags, *maps)[-1]), 2)
+
+    def progress(self, coarse: torch.Tensor, bags: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
+        """As :meth:`decode`, with a coarse sentence at the coarsest scale and the whole one at the next: text from
+        coarse to fine, after the title of Han et al., "Multiscale progressive text prompt network for medical image
+        segmentation", Computers & Graphics 2023."""
+        return F.pixel_shuffle(self.out(self.features(bags, *maps, coarse=coarse)[-1]), 2)
 
     def seen(self, *maps: torch.Tensor) -> torch.Tensor:
         """Three encoder maps to the space of the clauses, a vector per scale: ``[B, 3, width]``."""

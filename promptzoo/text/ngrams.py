@@ -6,18 +6,27 @@ CRC-32, so it is the same on every machine.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Sequence
+from typing import Iterable, Sequence
 from zlib import crc32
 
 import numpy as np
 
 
+def pieces(word: str, sizes: Iterable[int]) -> list[str]:
+    """The n-grams of ``<word>``, size by size, each from left to right."""
+    marked = f"<{word}>"
+    return [marked[i:i + n] for n in sizes for i in range(len(marked) - n + 1)]
+
+
+def hashed(grams: Iterable[str], buckets: int) -> tuple[int, ...]:
+    """The bucket of each n-gram."""
+    return tuple(crc32(gram.encode()) % buckets for gram in grams)
+
+
 @lru_cache(maxsize=4096)
 def grams(word: str, buckets: int) -> tuple[int, ...]:
     """Buckets of a word: itself, and its n-grams of two to four characters with the ends marked."""
-    marked = f"<{word}>"
-    found = [marked, *(marked[i:i + n] for n in (2, 3, 4) for i in range(len(marked) - n + 1))]
-    return tuple(crc32(gram.encode()) % buckets for gram in found)
+    return hashed([f"<{word}>", *pieces(word, (2, 3, 4))], buckets)
 
 
 def bags(sentences: Sequence[Sequence[str]], length: int, buckets: int) -> np.ndarray:

@@ -99,6 +99,13 @@ def words_of(text: str) -> list[str]:
     return [word for part in re.split(r"([,.;])", text) for word in ([part] if part in ",.;" else fold(part).split())]
 
 
+def sides_of(text: str) -> str:
+    """The coarse part of a sentence: the lungs that it names, or all of it if it names none."""
+    named = {_WORDS[word][1] for word in words_of(text) if _WORDS.get(word, ("", ""))[0] == "side"}
+    lungs = [f"{side} lung" for side in SIDES if named & {side, "both"}]
+    return " and ".join(lungs) or text
+
+
 def check_sentence(text: str) -> list[str]:
     """The words of a text that say something of opacities, their side, place, number or size.
 

@@ -79,7 +79,8 @@ def separate(prompts: PromptSet, known: Iterable[str]) -> tuple[PromptSet, list[
 
     Args:
         prompts: in any space.
-        known: names of the classes.
+        known: names of the classes; none for a bundle that reads its texts itself: they stay as they are. See
+            ``BundleInfo.spoken_classes``.
 
     Returns:
         The prompt set, and what a person should know of how the texts were read.
@@ -88,6 +89,8 @@ def separate(prompts: PromptSet, known: Iterable[str]) -> tuple[PromptSet, list[
         UnclearTextError: see :func:`read_wording`.
     """
     known = tuple(known)
+    if not known or not prompts.of("text"):
+        return prompts, []
     notes: list[str] = []
     taken = {info.object_id for info in prompts.objects}
     parts: list[Prompt] = []

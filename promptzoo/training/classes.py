@@ -4,12 +4,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.engines.utils import IterationEvents
 from monai.losses import DiceCELoss
 from monai.networks import one_hot
 from monai.utils.enums import CommonKeys
 
+from promptzoo.training.binary import full_size
 from promptzoo.training.step import optimise
 
 
@@ -27,11 +27,6 @@ def class_dice(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     wanted = one_hot(label, logits.shape[1])[:, 1:].transpose(0, 1).flatten(1)
     there = wanted.sum(1) > 0
     return (2 * (found * wanted).sum(1) / (found.sum(1) + wanted.sum(1)).clamp(min=1))[there]
-
-
-def full_size(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Logits on the pixels of a label."""
-    return F.interpolate(logits.float(), size=label.shape[2:], mode="bilinear")
 
 
 class ClassLoss(DiceCELoss):

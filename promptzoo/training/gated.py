@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
 
-from promptzoo.training.classes import full_size
+from promptzoo.training.binary import full_size
 from promptzoo.training.sentences import mean_dice
 from promptzoo.training.step import optimise
 
@@ -49,17 +48,3 @@ class GatedUpdate:
         right = [float((one.argmax(1) == truth[:, n]).float().mean()) for n, one in enumerate(told)]
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
                 CommonKeys.LOSS: float(loss.detach()), "dice_per_round": [mean_dice(logits, label), *right]}
-
-
-class GatedEvaluation:
-    """``iteration_update`` of ``monai.engines.SupervisedEvaluator``; ``pred`` and ``label`` are binary."""
-
-    def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Evaluate images under the predicted attributes: ``pred`` and ``label`` ``[B, 1, S, S]``."""
-        device = engine.state.device
-        image, label = batchdata["image"].to(device), batchdata["whole"].to(device)
-        network = engine.network.eval()
-        with torch.inference_mode():
-            logits = full_size(network(image), label)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label.float(), CommonKeys.PRED: (logits > 0).float()}

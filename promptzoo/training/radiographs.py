@@ -61,6 +61,14 @@ def _closed(image: np.ndarray, masks: list[np.ndarray], rows: int) -> tuple[list
     return [np.concatenate(pair, 1) for pair in zip(masks, covers)], image
 
 
+def drawn_radiograph(seed: int, index: int, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The radiograph of scene ``index`` of a dataset, half of them on a logarithmic scale, and its masks; neighbouring
+    scenes share a pool of torsos."""
+    newest = index // SCENES_PER_TORSO + POOL
+    image, masks = radiograph((1_000_003 * seed + newest - int(rng.integers(POOL))) % 2 ** 31)
+    return np.log1p(image) if rng.random() < 0.5 else image, masks
+
+
 class RadiographWindows(Dataset):
     """Windows of procedural chest radiographs around single structures; item ``n`` is always the same.
 
@@ -91,9 +99,7 @@ class RadiographWindows(Dataset):
         if not 0 <= index < self.length:
             raise IndexError(f"scene {index} of {self.length}")
         rng = generator(self.seed, index)
-        newest = index // SCENES_PER_TORSO + POOL
-        image, masks = radiograph((1_000_003 * self.seed + newest - int(rng.integers(POOL))) % 2 ** 31)
-        image = np.log1p(image) if rng.random() < 0.5 else image
+        image, masks = drawn_radiograph(self.seed, index, rng)
         image = image + 0.02 * np.ptp(image) * ndimage.gaussian_filter(rng.standard_normal(image.shape), 1.5)
         masks = masks[:1] * 3 + masks[1:]  # both lungs together are asked for most
         rows = OpenRows.of([Picture(image, np.array([SPACING_MM[0], SPACING_MM[2]]), False, masks)], 2)

@@ -16,6 +16,8 @@ from promptzoo.inference.state import EncodedImage
 from promptzoo.inference.tissue_window import ct_limits
 
 LICENCE_COLUMN, LICENCE_CLASS = "licence_class", "open"
+OWN_CLASS = "own"
+"""Licence class of cases that whoever trains has corrected; such weights stay where they were trained."""
 FLAT_RATIO = 2.5
 """A stack of slices this much coarser across than within them is only looked at slice by slice in 2D."""
 LEAST_PIXELS = {2: 10, 3: 60}
@@ -24,12 +26,20 @@ MOST_SHARE = 0.65
 
 @dataclass(eq=False)
 class Picture:
-    """One image with its masks, in canonical order."""
+    """One image with its masks, in canonical order.
+
+    Args:
+        data, spacing: of the image.
+        hounsfield: whether its values are Hounsfield units.
+        masks: of its objects, on its voxels.
+        whole: an object is what its mask says, however many parts it has; else often a part of it is.
+    """
 
     data: np.ndarray
     spacing: np.ndarray
     hounsfield: bool
     masks: list[np.ndarray] = field(default_factory=list)
+    whole: bool = False
 
 
 class OpenRows:
@@ -96,7 +106,7 @@ class OpenRows:
         bounds = bounding_box(mask)
         if bounds is None:
             return None
-        part = _part(mask[bounds], rng)
+        part = mask[bounds] if picture.whole else _part(mask[bounds], rng)
         if part.sum() < LEAST_PIXELS[self.dims]:
             return None
         mask = np.zeros(mask.shape, dtype=bool)
@@ -127,8 +137,8 @@ class OpenRows:
 
 
 def usable_rows(source: Datalist) -> list[Row]:
-    """The rows of a datalist that may be trained on: licence class ``open``."""
-    return [row for row in source.rows if row.extra.get(LICENCE_COLUMN) == LICENCE_CLASS]
+    """The rows of a datalist that may be trained on: licence class ``open``, or ``own``."""
+    return [row for row in source.rows if row.extra.get(LICENCE_COLUMN) in (LICENCE_CLASS, OWN_CLASS)]
 
 
 def _add(pictures: dict[str, Picture], name: str, case: Case, dims: int) -> None:
@@ -143,7 +153,8 @@ def _add(pictures: dict[str, Picture], name: str, case: Case, dims: int) -> None
     if not mask.any():
         raise ImageError(complain(f"mask of {case.row.id}", "no voxel", "an object"))
     if name not in pictures:
-        pictures[name] = Picture(data, spacing, state.hounsfield)
+        pictures[name] = Picture(data, spacing, state.hounsfield,
+                                 whole=case.row.extra.get(LICENCE_COLUMN) == OWN_CLASS)
     pictures[name].masks.append(mask)
 
 

@@ -68,6 +68,11 @@ class SamLoss(nn.Module):
         return loss + self.iou_weight * (ious - iou).square().mean()
 
 
+def asked_slice(image: torch.Tensor) -> np.ndarray:
+    """The slice that prompts are about, ``[B, S, S]``: the middle one of windows ``[B, slices, S, S]``."""
+    return image.cpu().numpy()[:, image.shape[1] // 2]
+
+
 def drawn(sessions: Sequence[WindowSession], windows: np.ndarray, device: torch.device | str
           ) -> tuple[torch.Tensor, ...]:
     """Points, labels and dense maps of the sessions' prompts in windows ``[B, S, S]``; which are ambiguous ``[B]``."""
@@ -105,7 +110,7 @@ class SamUpdate:
         device, network = engine.state.device, engine.network
         image = batchdata["image"].to(device, dtype=torch.float32)
         label = batchdata["label"].to(device, dtype=torch.float32)
-        truth, windows = batchdata["label"].cpu().numpy().astype(bool)[:, 0], batchdata["image"].cpu().numpy()[:, 0]
+        truth, windows = batchdata["label"].cpu().numpy().astype(bool)[:, 0], asked_slice(batchdata["image"])
         bare = getattr(network, "module", network)
         network.train()
         sessions = [self.annotator.start(mask, rng) for mask in truth]
@@ -147,7 +152,7 @@ class SamEvaluation:
         device, network = engine.state.device, getattr(engine.network, "module", engine.network)
         image = batchdata["image"].to(device, dtype=torch.float32)
         label = batchdata["label"].to(device, dtype=torch.float32)
-        truth, windows = batchdata["label"].cpu().numpy().astype(bool)[:, 0], batchdata["image"].cpu().numpy()[:, 0]
+        truth, windows = batchdata["label"].cpu().numpy().astype(bool)[:, 0], asked_slice(batchdata["image"])
         sessions, curve = [self.annotator.start(mask, rng) for mask in truth], []
         network.eval()
         with torch.inference_mode(), torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):

@@ -6,9 +6,9 @@ from typing import Any, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.engines.utils import IterationEvents
 from monai.losses import DiceCELoss
 from monai.utils.enums import CommonKeys
+from torch import nn
 from torch.utils.data import Dataset
 
 from promptzoo.core.errors import PromptZooError, complain
@@ -17,7 +17,7 @@ from promptzoo.data.synthesis.chest import Opacity, chest
 from promptzoo.inference.resample import normalise
 from promptzoo.text.ngrams import bags
 from promptzoo.text.reports import CELLS, SIDES, SIZES, ZONES, Cell, Report, bank, clause_bank, words_of
-from promptzoo.training.classes import full_size
+from promptzoo.training.binary import BinaryEvaluation, full_size
 from promptzoo.training.step import optimise
 
 FINDINGS = ("opacity", "consolidation", "infection", "infected area", "infiltrate", "lesion", "patch", "pneumonia")
@@ -191,17 +191,11 @@ def mean_dice(logits: torch.Tensor, label: torch.Tensor) -> float:
     return float((2 * overlap / total.clamp(min=1))[there].mean()) if there.any() else 1.0
 
 
-class SentenceEvaluation:
-    """``iteration_update`` of ``monai.engines.SupervisedEvaluator``; ``pred`` and ``label`` are binary."""
+class SentenceEvaluation(BinaryEvaluation):
+    """Every sentence on its image: ``pred`` and ``label`` ``[B * K, 1, S, S]``."""
 
-    def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Evaluate images with their sentences: ``pred`` and ``label`` ``[B * K, 1, S, S]``."""
-        device = engine.state.device
-        image, label = batchdata["image"].to(device), batchdata["label"].to(device)
-        given = batchdata["bags"].to(device)
-        network = engine.network.eval()
-        with torch.inference_mode():
-            each = [one.repeat_interleave(len(given) // len(image), 0) for one in network.image_encoder(image)]
-            logits = full_size(network.decode(given, *each), label)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label.float(), CommonKeys.PRED: (logits > 0).float()}
+    def logits(self, network: nn.Module, image: torch.Tensor, batchdata: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The image is encoded once for all of its sentences."""
+        given = batchdata["bags"].to(image.device)
+        return network.decode(given, *(one.repeat_interleave(len(given) // len(image), 0)
+                                       for one in network.image_encoder(image)))

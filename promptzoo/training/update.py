@@ -9,6 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
 
@@ -55,7 +56,10 @@ class InteractiveUpdate:
         consistent = bool(getattr(engine.loss_function, "consistency_weight", 0.0))
         before, logits = None, None
         memory: dict[str, torch.Tensor] = {}
-        for _ in range(1 + int(rng.choice(len(self.rounds), p=self.rounds))):
+        # each round is a step of all processes: they must agree on how many there are, whatever their windows are
+        several = dist.is_available() and dist.is_initialized()
+        draws = generator(self.seed, int(engine.state.iteration), 0x5244) if several else rng
+        for _ in range(1 + int(draws.choice(len(self.rounds), p=self.rounds))):
             maps = np.stack([prompt_maps(s.prompts(), window) for s, window in zip(sessions, windows)])
             maps = maps if priors is None else np.concatenate([maps, priors], 1)
             drawn = torch.from_numpy(maps).to(image.device).contiguous(memory_format=layout)

@@ -4,10 +4,9 @@ from __future__ import annotations
 import numpy as np
 
 from promptzoo.data.anatomy.sculpture import KEEP, Sculpture
-from promptzoo.data.phantom_shapes import ellipsoid, smooth_max, smooth_min, tube
+from promptzoo.data.head_shapes import cerebellum, cerebrum, cortical_depth, cranial_cavity, skin
 
 SIDES = ((1, "right"), (-1, "left"))
-_INF = float("inf")
 
 
 def paint_head(s: Sculpture) -> None:
@@ -21,22 +20,15 @@ def paint_head(s: Sculpture) -> None:
 
 def _outside(s: Sculpture) -> None:
     x, y, z = s.x, s.y, s.z
-    vault = ellipsoid((0, 2, 14), (70, 88, 68))(x, y, z)
-    fossa = ellipsoid((0, -42, -36), (54, 42, 36))(x, y, z)
-    temples = 11 * np.exp(-((np.abs(x) - 42) / 17) ** 2) / (1 + np.exp((y - 34) / 4))
-    s.floor = z + 25 + temples + 60 / (1 + np.exp((y + 8) / 5))
-    s.inner = inner = smooth_max(smooth_min(vault, fossa, 22.0), -s.floor, 8.0)
-    face = ellipsoid((0, 44, -62), (62, 58, 76))(x, y, z)
-    neck = ellipsoid((0, -26, 0), (58, 60, _INF))(x, y, z) + np.clip((z + 40) * 0.6, 0, 60)
-    skin = smooth_min(smooth_min(inner - 15.0, face, 24.0), neck, 20.0)
-    skin = smooth_min(skin, tube(((0, 96, -30), (0, 112, -52)), (7, 12))(x, y, z), 10.0)
+    s.floor, s.inner = cranial_cavity(x, y, z)
+    inner, surface = s.inner, skin(s.inner, x, y, z)
     if s.rng.random() < 0.2:  # brain extracted
         s.bare = True
         return
     s.bare = False
-    s.put(skin, "skin")
-    s.put(skin + 2.2, "fat")
-    s.put(np.maximum(skin + 6.0 + s.rng.uniform(-2, 2) * s.organic, 8.0 - inner), "muscle")
+    s.put(surface, "skin")
+    s.put(surface + 2.2, "fat")
+    s.put(np.maximum(surface + 6.0 + s.rng.uniform(-2, 2) * s.organic, 8.0 - inner), "muscle")
     base = np.where(z < -22, 3.0, 0.0)
     s.put(inner - 7.5 - base, "cortical", "skull")
     s.put(np.abs(inner - 4.6) - 1.7 - 0.5 * s.organic, "trabecular", KEEP if "skull" not in s.absent else "skull")
@@ -65,17 +57,9 @@ def _face(s: Sculpture) -> None:
 
 def _cerebrum(s: Sculpture) -> None:
     x, y, z = s.x, s.y, s.z
-    brain = ellipsoid((0, 2, 14), (70, 88, 68))(x, y, z) + s.rng.uniform(1, 5) + 1.2 * s.organic
-    stem = ellipsoid((0, -12, -44), (21, 24, 36))(x, y, z)
-    brain = smooth_max(brain, -smooth_min(ellipsoid((0, -48, -42), (62, 46, 27))(x, y, z), stem, 12.0), 6.0)
-    brain = smooth_max(brain, 3.0 - s.floor, 6.0)
+    brain = cerebrum(s.rng.uniform(1, 5) + 1.2 * s.organic, s.floor, x, y, z)
     folds = s.noise(11.0, s.rng) + 0.3 * s.noise(6.0, s.rng)
-    depth = -brain
-    core = ellipsoid((0, -2, 12), (46, 60, 30))(x, y, z)
-    buried = 0.9 * np.clip(depth - 17, 0, None) + 0.35 * np.clip(3 - core, 0, None)
-    sulcus = 6.5 * np.abs(folds) - 0.4 + buried
-    middle = np.abs(x) - 1.2 + 0.8 * np.clip(8 - core, 0, None)
-    level = np.minimum(np.minimum(depth, sulcus), middle)
+    level = cortical_depth(brain, folds, 0.4, x, x, y, z)
     thick = s.rng.uniform(3.6, 4.8)
     for sign, side in SIDES:
         own = sign * x > 0
@@ -86,9 +70,7 @@ def _cerebrum(s: Sculpture) -> None:
 def _hindbrain(s: Sculpture) -> None:
     region = s.region((-72, -105, -85), (72, 5, 0))
     x, y, z = s.x[region], s.y[region], s.z[region]
-    halves = np.minimum(*(ellipsoid((sign * 24, -47, -41), (30, 33, 23))(x, y, z) for sign in (1, -1)))
-    lobe = smooth_min(halves, ellipsoid((0, -46, -38), (12, 28, 20))(x, y, z), 6.0)
-    lobe = np.maximum(lobe, s.inner[region] + 2.5)
+    lobe = cerebellum(s.inner[region], x, y, z)
     radius = np.hypot(y + 24, z + 34)
     leaves = np.sin(1.0 * radius + 2.6 * s.organic[region] + 1.5 * np.sin(6 * np.arctan2(z + 34, y + 24)))
     for sign, side in SIDES:

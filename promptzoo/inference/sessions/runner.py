@@ -16,7 +16,7 @@ from promptzoo.core.errors import BundleError, ConflictError, PromptZooError, co
 from promptzoo.core.protocols import Prediction, Predictor
 from promptzoo.core.volume import Volume
 from promptzoo.inference.sessions.session import Session
-from promptzoo.inference.sessions.state import SessionState
+from promptzoo.inference.sessions.state import SessionState, Step
 from promptzoo.prompts.types import PromptSet
 
 Key = tuple[str, ...]
@@ -77,11 +77,7 @@ class SessionRunner:
             return prediction if found else self._keep((*scope, ""), predictor.decode(encode(), PromptSet()))
         encoded = encode() if any(step.dropped is None for step in steps[found:]) else None
         for step in steps[found:]:
-            if step.dropped is not None:
-                prediction = _without(prediction, step.dropped)
-            else:
-                earlier = prediction if prediction is not None and prediction.objects else None
-                prediction = predictor.decode(encoded, step.prompts, earlier)
+            prediction = take_step(step, predictor, encoded, prediction)
             if prediction is not None:
                 self._keep((*scope, step.key), prediction)
         return Prediction(session.info.grid, (), 0.0, "none") if prediction is None else prediction
@@ -134,6 +130,13 @@ class SessionRunner:
     def _drop_oldest(self) -> None:
         _, (prediction, _) = self._kept.popitem(last=False)
         self._bytes -= nbytes(prediction)
+
+
+def take_step(step: Step, predictor: Predictor, encoded: Any, before: Prediction | None) -> Prediction | None:
+    """The answer to one step of a session, given the answer to the step before; None before anything was decoded."""
+    if step.dropped is not None:
+        return _without(before, step.dropped)
+    return predictor.decode(encoded, step.prompts, before if before is not None and before.objects else None)
 
 
 def nbytes(prediction: Prediction) -> int:

@@ -5,7 +5,6 @@ words in brackets), with a network on top and trained by contrast on the lexicon
 """
 from __future__ import annotations
 
-import zlib
 from functools import cache
 from pathlib import Path
 from typing import Mapping, Sequence
@@ -15,6 +14,7 @@ from safetensors import safe_open
 
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.text.lexicon.spelling import fold, stem
+from promptzoo.text.ngrams import hashed, pieces
 from promptzoo.text.towers.protocol import unit
 
 WEIGHTS = Path(__file__).with_name("weights") / "tower.safetensors"
@@ -28,8 +28,7 @@ TENSORS = ("table", "hidden.weight", "hidden.bias", "out.weight", "out.bias")
 @cache
 def _of_word(word: str, buckets: int) -> tuple[int, ...]:
     whole = f"<{word}>"
-    grams = {whole[n:n + size] for size in SIZES for n in range(len(whole) - size + 1)}
-    return tuple(zlib.crc32(gram.encode()) % buckets for gram in (f"={word}", *sorted(grams - {whole})))
+    return hashed((f"={word}", *sorted(set(pieces(word, SIZES)) - {whole})), buckets)
 
 
 def features(text: str, buckets: int) -> list[int]:
