@@ -7,6 +7,7 @@ family only: there live the honest small checks of ``catalog/families.md``.
 """
 import json
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from promptzoo.prompts import (
     MaskPrompt,
     Point,
     PromptSet,
+    ReferencePrompt,
     Scribble,
     TextPrompt,
 )
@@ -63,6 +65,7 @@ def _process_as_before(monkeypatch):
     from monai.utils import set_determinism
 
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("PROMPTZOO_REFERENCES", raising=False)
     yield
     set_determinism(None)
 
@@ -70,11 +73,12 @@ def _process_as_before(monkeypatch):
 @dataclass(frozen=True)
 class Phantom:
     """An image with one bright ellipse, the mask of the ellipse, and prompts that mean it; the first class of a bundle
-    stands for its class prompts."""
+    stands for its class prompts, ``extra.attribute`` of its metadata for its attributes."""
 
     volume: Volume
     mask: np.ndarray
     class_name: str = "ellipse"
+    attribute: tuple = ("side", "left")
 
     def prompt(self, kind, object_id=1):
         """One prompt of ``kind``, or a failure that says what to add for a new kind."""
@@ -100,15 +104,24 @@ class Phantom:
         if kind == "class":
             return ClassPrompt(self.class_name, object_id)
         if kind == "attribute":
-            return AttributePrompt("side", "left", object_id)
+            return AttributePrompt(*self.attribute, object_id)
+        if kind == "reference":
+            return self._reference(object_id)
         return pytest.fail(f"the contract suite has no example of the prompt kind {kind}: add one in {__file__}")
+
+    def _reference(self, object_id):
+        """The phantom itself as a finished case."""
+        folder = Path(tempfile.mkdtemp())
+        for name, data in (("image", self.volume.data), ("mask", self.mask.astype(np.uint8))):
+            nibabel.save(nibabel.Nifti1Image(data, self.volume.grid.affine), folder / f"{name}.nii.gz")
+        return ReferencePrompt(str(folder / "image.nii.gz"), str(folder / "mask.nii.gz"), 1, object_id)
 
     def prompts(self, *kinds):
         """A set with one prompt of each kind, for object 1."""
         return PromptSet(tuple(self.prompt(kind) for kind in kinds))
 
 
-def make_phantom(dimensions, class_name="ellipse"):
+def make_phantom(dimensions, class_name="ellipse", attribute=("side", "left")):
     """A :class:`Phantom` of 2 or 3 dimensions, with anisotropic voxels and noise from a fixed seed."""
     shape, spacing = SIZES[dimensions], SPACINGS_MM[dimensions]
     centre = np.array(shape) * (0.45, 0.55, 0.5)
@@ -118,14 +131,15 @@ def make_phantom(dimensions, class_name="ellipse"):
     noise = np.random.default_rng(7).normal(0, 8, shape)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = (-30.0, 12.0, 5.0)
-    return Phantom(Volume(100 + 80 * mask + noise, Grid(shape, affine)), mask, class_name)
+    return Phantom(Volume(100 + 80 * mask + noise, Grid(shape, affine)), mask, class_name, attribute)
 
 
 @pytest.fixture
 def phantom(bundle):
     """The phantom of the bundle's dimensions."""
     labels = bundle.label.get("labels", []) if {"class", "text"} & set(bundle.prompts) else []
-    return make_phantom(bundle.dimensions, *labels[:1])
+    told = tuple(bundle.block.get("extra", {}).get("attribute", ("side", "left")))
+    return make_phantom(bundle.dimensions, *(labels[:1] or ["ellipse"]), told)
 
 
 _predictors = {}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from promptzoo.core.errors import PromptError, UnclearTextError
-from promptzoo.evaluation.sentences import answer, measure_attributes, measure_sentences, sentence_scenes
+from promptzoo.evaluation.metrics import dice
+from promptzoo.evaluation.sentences import answer, measure_attributes, measure_sentences, sentence_scenes, swapped
 from promptzoo.inference import load_predictor
 from promptzoo.prompts import AttributePrompt, ClassPrompt, ObjectInfo, PromptSet, TextPrompt
 from promptzoo.text.reports import Report
@@ -122,3 +123,23 @@ def test_attributes_are_predicted_shown_and_overwritten(bundle, scene):
     assert {p.name: p.value for p in edited.prompts} == itself.info["attributes"]
     with pytest.raises(PromptError, match="text"):
         predictor.decode(state, PromptSet((TextPrompt("left lung"),)))
+
+
+def test_coarse_to_fine(bundle, scene):
+    """The variant after Han et al.: the coarsest scale is told the sides, the next one everything; what is said at
+    either scale counts."""
+    predictor = load_predictor(bundle.path, "torch", variant="han-multiscale-text")
+    found = {}
+    for one in sentence_scenes(COUNT):
+        state = predictor.encode(one.volume)
+        for name, cells, truth in (("all", one.there, one.there), ("part", one.asked, one.asked),
+                                   ("swapped", swapped(one.asked), one.asked)):
+            told = answer(predictor, state, Report(cells).sentence)
+            found.setdefault(name, []).append(dice(told.mask, one.truth(truth)))
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    assert means["all"] > 0.68 and means["part"] > 0.55 and means["swapped"] < 0.5 * means["part"], means
+    assert told.info["scales"][0] in ("left lung", "right lung", "left lung and right lung")
+    state, other = predictor.encode(scene.volume), load_predictor(bundle.path, "torch", variant="ariadne-thread")
+    text = Report(scene.asked).sentence
+    plain = answer(other, other.encode(scene.volume), text)
+    assert not np.array_equal(plain.probability, answer(predictor, state, text).probability)

@@ -83,3 +83,18 @@ def test_lugsam_keeps_the_best_box_alone(bundle, volume):
     predictor = load_predictor(bundle.path, "torch", variant="lugsam")
     found = predictor.decode(predictor.encode(volume), PromptSet((TextPrompt("small pink round cell"),))).objects[0]
     assert found.info["instances"] == 1 == len(found.info["scores"])
+
+
+def test_a_map_of_what_the_score_hangs_on(bundle, volume, ask, dice):
+    """MedCLIP-SAM: boxes around the parts of a gScoreCAM map find what is named, better than a box in the middle;
+    another name moves them; what is not there is not found."""
+    predictor = load_predictor(bundle.path, "torch", variant="medclip-sam")
+    state = predictor.encode(volume)
+    large, small, none = (predictor.decode(state, PromptSet((TextPrompt(text),))).objects[0] for text in (
+        "large purple round cell", "small pink round cell", "green square object"))
+    others = np.any([disc(*one) for one in SMALL], 0)
+    middle = ask(Box((80.0, 60.0, 0.0), (176.0, 132.0, 1.0), 1, "voxel"))
+    assert dice(large.mask, disc(*BIG)) > max(0.85, dice(middle.mask, disc(*BIG)) + 0.3)
+    assert dice(large.mask, others) < 0.1 and dice(small.mask, others) > 0.35
+    assert dice(small.mask, disc(*BIG)) < 0.5 * dice(large.mask, disc(*BIG))
+    assert not none.mask.any() and "not found" in none.info["reason"]
