@@ -10,13 +10,14 @@ from lib.datastore import StudyDatastore
 from lib.desk import Desk
 from lib.infer import PromptInferTask
 from lib.pacs import PacsDatastore
+from lib.strategies import NextCase
+from lib.train import CorrectionTrainTask
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import DefaultLabelTag
-from monailabel.tasks.activelearning.first import First
-from monailabel.tasks.activelearning.random import Random
 
 import promptzoo
+from promptzoo.cli.server.learning import keep_renewing
 from promptzoo.cli.server.service import PromptService, is_ready
 from promptzoo.cli.server.telemetry import Telemetry
 from promptzoo.cli.server.token import read_token
@@ -46,7 +47,7 @@ class PromptLabel(MONAILabelApp):
         telemetry = Telemetry(self.queue)
         self.service.heard = lambda answer: telemetry.decoded(answer.bundle.name, answer.seconds["total"])
         telemetry.watch("cache_bytes", "Memory of encoded images", lambda: self.service.states.nbytes)
-        self.desk = Desk(self, studies, conf.get("sessions", ""))
+        self.desk = Desk(self, studies, self.queue, conf.get("sessions", ""))
         telemetry.watch("session_bytes", "Memory of the answers of sessions", self.desk.runner.held_bytes)
         routes.serve_ours(self.desk, self.queue, telemetry, self.unready, read_token(conf.get("token_file")),
                           int(conf.get("upload_mb", 2048)) << 20)
@@ -68,9 +69,13 @@ class PromptLabel(MONAILabelApp):
                 tasks[f"{bundle.name}_scribbles"] = PromptInferTask(self.service, "scribbles", bundle, self.results)
         return tasks
 
+    def init_trainers(self):
+        """Every bundle that can be trained on corrections."""
+        return {name: CorrectionTrainTask(bundle) for name, bundle in self.desk.trainable().items()}
+
     def init_strategies(self):
-        """Next case: the first without a final label, or a random one."""
-        return {"first": First(), "random": Random()}
+        """What chooses the next case, for MONAI Label's clients."""
+        return {name: NextCase(self.desk, name) for name in self.desk.strategies()}
 
     def init_batch_infer(self):
         """Batch inference that also runs on the CPU."""
@@ -89,6 +94,7 @@ class PromptLabel(MONAILabelApp):
     def on_init_complete(self):
         """Load the bundles while the first user still looks for the study."""
         super().on_init_complete()
+        keep_renewing(self.service.renew, self.service.version_sign)
         if str(self.conf.get("preload", "true")).lower() == "false":
             self.loading = False
         else:

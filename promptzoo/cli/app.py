@@ -4,9 +4,25 @@ from __future__ import annotations
 import typer
 
 from promptzoo import __version__
-from promptzoo.cli import bench, bundles, catalog, detect, doctor, export, segment, serve, study, weights, words
+from promptzoo.cli import (
+    bench,
+    bundles,
+    catalog,
+    consensus,
+    detect,
+    doctor,
+    export,
+    learn,
+    segment,
+    serve,
+    study,
+    train,
+    weights,
+    words,
+)
 from promptzoo.cli.batch.command import batch
 from promptzoo.cli.common import EXIT_CODES, Group, flowing, set_up_logging
+from promptzoo.cli.loop.command import simulate_loop
 
 app = typer.Typer(
     name="promptzoo", cls=Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
@@ -31,6 +47,9 @@ def _root(
 
 app.add_typer(bundles.app, name="bundles")
 app.add_typer(weights.app, name="weights")
-for _command in (catalog.catalog, segment.segment, detect.detect, bench.bench, study.study, export.export,
-                 doctor.doctor, serve.serve, words.words, batch):
-    app.command(_command.__name__, help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)
+app.add_typer(train.app, name="versions")
+app.add_typer(learn.app, name="learned")
+for _command in (catalog.catalog, segment.segment, detect.detect, bench.bench, study.study, train.train, export.export,
+                 doctor.doctor, serve.serve, words.words, learn.learn, batch, simulate_loop,
+                 consensus.consensus):
+    app.command(_command.__name__.replace("_", "-"), help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)

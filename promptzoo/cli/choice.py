@@ -36,11 +36,7 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
     if classes - known:
         raise NotFoundError(complain("class", ", ".join(sorted(classes - known)), ", ".join(sorted(known)) or "none",
                                      "Draw it instead, with --point or --box"))
-    texts = list(texts)
-    unclear = _unclear(texts, [info for info in bundles if "text" in info.prompts])
-    if unclear is not None:
-        raise unclear
-    reasons, fitting = [], []
+    texts, reasons, fitting = list(texts), [], []
     for info in sorted(bundles, key=lambda b: ("base" in b.weights, b.name)):
         why = _why_not(info, kinds, wanted, classes, texts)
         if why:
@@ -48,6 +44,9 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
         else:
             fitting.append(info)
     if not fitting:
+        unclear = _unclear(texts, bundles)
+        if unclear is not None:
+            raise unclear
         raise NotFoundError(complain(f"a {wanted}D bundle for {', '.join(sorted(kinds)) or 'no prompt'}",
                                      "; ".join(reasons) or "no bundles", "a bundle that takes these prompts",
                                      "See: promptzoo bundles"))

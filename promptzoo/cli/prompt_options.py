@@ -11,6 +11,7 @@ option          form
 ``--class``     ``NAME``, which names the object too, or ``NAME,label``
 ``--text``      words: a name, a list or a sentence; what it names becomes objects
 ``--attribute`` ``NAME=VALUE`` or ``NAME=VALUE,label``: a property of the object or the case
+``--example``   ``IMAGE;MASK[=value][,label]``: a finished case to imitate
 ``--prompts``   a prompt set as JSON
 ==============  ========================================================================================
 
@@ -39,6 +40,7 @@ from promptzoo.prompts.types import (
     MaskPrompt,
     Point,
     PromptSet,
+    ReferencePrompt,
     Scribble,
     TextPrompt,
 )
@@ -98,6 +100,7 @@ class PromptOptions:
     classes: Sequence[str] = ()
     texts: Sequence[str] = ()
     attributes: Sequence[str] = ()
+    examples: Sequence[str] = ()
 
     def build(self, volume: Volume) -> PromptSet:
         """The prompt set in world millimetres: files first, then the options.
@@ -123,7 +126,7 @@ class PromptOptions:
             parts.append(prompt.moved(grid, "world") if hasattr(prompt, "space") else prompt)
         if not parts:
             raise PromptError(complain("no prompt", "nothing", "--point, --box, --scribble, --lasso, --mask, --class, "
-                                       "--text, --attribute, --prompts",
+                                       "--text, --attribute, --example, --prompts",
                                        "Say what to segment, for example with --point i,j,k"))
         listed = [o.object_id for prompts in loaded for o in prompts.objects]
         return PromptSet(tuple(parts), names.objects([*listed, *(p.object_id for p in parts)]),
@@ -156,6 +159,7 @@ class PromptOptions:
             if not equals or not name.strip() or not value:
                 raise PromptError(complain("--attribute", text, "NAME=VALUE, then a label"))
             found.append((AttributePrompt, label, (name.strip(), value)))
+        found += [_example(text) for text in self.examples]
         return found
 
     def _point(self, position: tuple[float, ...], positive: bool, number: int) -> Point:
@@ -183,6 +187,19 @@ def _prompt_file(path: Path) -> PromptSet:
         return PromptSet.from_json(place_.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise PromptError(complain(f"--prompts {place_.name}", str(error), "a JSON text file")) from error
+
+
+def _example(text: str) -> tuple[Any, str, tuple]:
+    """``IMAGE;MASK[=value][,label]`` as a reference prompt."""
+    image, semicolon, rest = text.partition(";")
+    name, _, label = (rest, "", "") if is_there(rest) else rest.rpartition(",") if "," in rest else (rest, "", "")
+    value = 1
+    if not is_there(name) and name.rpartition("=")[2].strip().isdecimal():
+        name, value = name.rpartition("=")[0], int(name.rpartition("=")[2])
+    for path in (image, name):
+        if not semicolon or not path.strip() or not is_there(path):
+            raise NotFoundError(complain("--example", text, "IMAGE;MASK, two files that exist, =value, a label"))
+    return ReferencePrompt, label.strip(), (str(Path(image).expanduser()), str(Path(name).expanduser()), value)
 
 
 def _mask(text: str, grid: Grid) -> tuple[Any, str, tuple]:

@@ -42,6 +42,7 @@ def segment(
                                                         "as 'both kidneys'."),
     attribute: Optional[List[str]] = typer.Option(None, help="NAME=VALUE[,label]: a property of the object or the "
                                                              "case, such as side=left or grade=3."),
+    example: Optional[List[str]] = typer.Option(None, help="'IMAGE;MASK[=value][,label]': a finished case to imitate."),
     prompts: Optional[List[Path]] = typer.Option(None, help="Prompt set as JSON, as --save-prompts writes it."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Mask file: .nii.gz, .nrrd, .seg.nrrd, .dcm (DICOM "
                                                                  "SEG), .png. Default: IMAGE_mask in this folder."),
@@ -68,7 +69,7 @@ def segment(
 
     one_of(overlap, OVERLAP_RULES, "--overlap")
     stated = PromptOptions(point or (), box or (), scribble or (), lasso or (), mask or (), prompts or (), space,
-                           classes or (), text or (), attribute or ())
+                           classes or (), text or (), attribute or (), example or ())
     volume = read_image(image)
     given = stated.build(volume)
     given = replace(given, through_slices=given.through_slices or through_slices)
@@ -81,10 +82,10 @@ def segment(
                 else get_bundle(bundle))
     if variant is not None:
         info.variant(variant)
-    given.check_on(volume.grid, info.prompts)
+    given.check_on(volume.grid, info.prompts if variant is None else None)  # a variant may take more
     given = _in_classes(given, info)
     files = _Files.of(image, out, png, save_prompts, reference, volume, stated)
-    drawn = given.kinds - {"class", "text", "attribute"}
+    drawn = given.kinds - {"class", "text", "attribute", "reference"}
     if info.dimensions == 2 and not volume.grid.is_2d and drawn and not given.through_slices:
         kind = "2D" if is_public(info) else "a 2D bundle"
         say(f"{info.name} is {kind}: only the slices that carry a prompt are segmented; --through-slices carries them "
@@ -119,12 +120,9 @@ def segment(
 
 def _in_classes(prompts: PromptSet, info: BundleInfo) -> PromptSet:
     """With an object for each class that texts ask for, if the bundle tells its classes."""
-    labels = info.spoken_classes
-    if not labels or not prompts.of("text"):
-        return prompts
     from promptzoo.text.wording import separate
 
-    found, notes = separate(prompts, labels)
+    found, notes = separate(prompts, info.spoken_classes)
     for note in notes:
         say(note)
     return found
@@ -226,7 +224,7 @@ def _object_records(prompts: PromptSet, prediction: Prediction, labels: np.ndarr
             "estimated_dice": None if estimate is None else round(float(estimate), 4),
             "prompts": len(prompts.for_object(info.object_id)),
             **({"through_slices": answer.info["through_slices"]} if "through_slices" in answer.info else {}),
-            **({"reading": answer.info["reading"]} if answer.info.get("reading") else {}),
+            **{key: answer.info[key] for key in ("reading", "similarity") if answer.info.get(key)},
             **({"note": answer.info.get("reason", "empty mask")} if not voxels else {})})
     return records
 

@@ -195,6 +195,7 @@ def export_settings(app_dir: Path, studies: str, port: int, conf: dict[str, str]
         "MONAI_LABEL_APP_DIR": str(app_dir), "MONAI_LABEL_STUDIES": str(studies), "MONAI_LABEL_SERVER_PORT": str(port),
         "MONAI_LABEL_APP_CONF": json.dumps(conf)})
     os.environ.setdefault("MONAI_LABEL_SESSION_PATH", str(cache_dir("sessions")))
+    os.environ["PROMPTZOO_REFERENCES"] = str(studies)  # a request may name finished cases there, and no other file
 
 
 def next_steps(url: str, prepared: Studies, models: list[str], example: dict[str, Any], token: bool = False) -> str:

@@ -27,9 +27,11 @@ def words(
     known = None
     if bundle is not None:
         info = get_bundle(bundle)
-        known = [str(name) for name in info.label.get("labels") or ()]
+        known = info.spoken_classes
         if not known:
-            raise BundleError(complain(f"classes of {info.name}", "none", "a bundle whose metadata tells classes"))
+            raise BundleError(complain(f"classes as which {info.name} reads words", "none",
+                                       "a bundle that takes text and tells its classes",
+                                       "It takes no text, or reads whole sentences by itself"))
     lex = Lexicon.load(*(lexicon or ()))
     if text is None:
         _count(lex, as_json)

@@ -6,6 +6,8 @@ from typing import Any, Mapping, Sequence
 from promptzoo.client.session import PATH, ClientSession
 from promptzoo.client.transport import Transport
 
+LEARNING = "/promptzoo/learning"
+
 
 class Client:
     """A promptzoo server.
@@ -37,9 +39,14 @@ class Client:
         """Ids of the images."""
         return sorted(self._transport.send("GET", "/datastore/", output="all").json()["objects"])
 
-    def next(self, strategy: str = "first") -> Mapping[str, Any]:
-        """The next case of a strategy: ``image`` (None if none is left), ``study``, ``series``, ``reason``."""
-        return self._transport.send("GET", "/promptzoo/viewer/next", strategy=strategy).json()
+    def next(self, strategy: str = "first", user: str = "") -> Mapping[str, Any]:
+        """The next case of a strategy: ``image`` (None if none is left), ``study``, ``series``, ``reason``.
+
+        Args:
+            strategy: see ``strategies`` of :meth:`config`.
+            user: who works on it; nobody else is given it meanwhile.
+        """
+        return self._transport.send("GET", "/promptzoo/viewer/next", strategy=strategy, user=user).json()
 
     def words(self, text: str, image: str = "", bundle: str = "auto") -> Mapping[str, Any]:
         """How a text is read: ``names`` of what it asks for, or ``question`` and ``candidates``; ``note``.
@@ -50,6 +57,37 @@ class Client:
             bundle: who shall answer it.
         """
         return self._transport.send("GET", "/promptzoo/viewer/words", text=text, image=image, bundle=bundle).json()
+
+    def learning(self, bundle: str) -> Mapping[str, Any]:
+        """What a bundle has learned from saved labels, and how far a training is.
+
+        Returns:
+            ``version`` served now, ``versions`` with ``number``, ``before`` and ``after``, ``corrected`` (images with a
+            final label), ``progress`` with its ``state``, ``last`` (the last training).
+        """
+        return self._transport.send("GET", f"{LEARNING}/{bundle}").json()
+
+    def train(self, bundle: str, iterations: int | None = None, minutes: float | None = None) -> Mapping[str, Any]:
+        """Start a training on the saved labels; it runs on the server in the background, see :meth:`learning`.
+
+        Raises:
+            ServerError: if the bundle cannot be trained (404), a training runs or there are fewer than two labels
+                (409).
+        """
+        body = {"iterations": iterations, "minutes": minutes}
+        return self._transport.send("POST", f"{LEARNING}/{bundle}/training", body).json()
+
+    def cancel_training(self, bundle: str) -> Mapping[str, Any]:
+        """End the training that runs; the version in use stays. Raises ServerError (409) if none runs."""
+        return self._transport.send("DELETE", f"{LEARNING}/{bundle}/training").json()
+
+    def use_version(self, bundle: str, number: int) -> Mapping[str, Any]:
+        """Serve a version, 0 for the one that came with promptzoo."""
+        return self._transport.send("PUT", f"{LEARNING}/{bundle}/version", {"number": number}).json()
+
+    def roll_back(self, bundle: str) -> Mapping[str, Any]:
+        """Serve the version that was served before. Raises ServerError (409) if there is none."""
+        return self._transport.send("POST", f"{LEARNING}/{bundle}/rollback", {}).json()
 
     def begin(self, image: str, bundle: str = "auto", user: str = "", kinds: Sequence[str] = (),
               texts: Sequence[str] = ()) -> ClientSession:

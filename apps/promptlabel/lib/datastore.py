@@ -3,7 +3,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,29 +12,10 @@ from monailabel.datastore.local import DataModel, LocalDatastore
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from promptzoo.cli.server.studies import prepare_studies
+from promptzoo.core.files import replace_file
 from promptzoo.data.dicomweb.folder import SUFFIXES
 
 logger = logging.getLogger(__name__)
-
-
-def replace_file(target, write):
-    """Write a file so that a reader, also one after a crash, finds the old content or the new one, never a part.
-
-    Args:
-        target: the file; a link is followed.
-        write: is given the path of a new file beside it, and fills it.
-    """
-    place = Path(os.path.realpath(target))
-    handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-    os.close(handle)
-    try:
-        write(name)
-        with open(name, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, place)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 class StudyDatastore(LocalDatastore):

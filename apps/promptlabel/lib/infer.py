@@ -1,4 +1,5 @@
 """The one infer task: request -> prompt set -> bundle -> label map."""
+from dataclasses import replace
 from pathlib import Path
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask
@@ -34,8 +35,14 @@ class PromptInferTask(InferTask):
         super().__init__(type, list(labels or ["object"]), bundle.dimensions if bundle else 3,
                          bundle.description if bundle else "Chooses the bundle by image and prompts",
                          options(bundle, kinds))
-        self.service, self.bundle, self.results = service, bundle, results
+        self.service, self.results = service, results
+        self.name = bundle.name if bundle else ""
         self.form = Form(str(type), dict(enumerate(self.labels, 1)), frozenset(kinds))
+
+    @property
+    def bundle(self):
+        """The bundle in the version in use; None to choose one."""
+        return self.service.bundle(self.name) if self.name else None
 
     def is_valid(self):
         """Whether the weights are there."""
@@ -43,8 +50,15 @@ class PromptInferTask(InferTask):
 
     def info(self):
         """What MONAI Label tells clients of the task; with the advice of the bundle's study, if it has one."""
+        self._renew_labels()
         told = recommend(self.bundle) if self.bundle else None
         return super().info() | ({"recommended_prompt": told.prompt} if told else {})
+
+    def _renew_labels(self):
+        """A bundle may have been taught a structure, or made to forget one, since the start."""
+        if self.bundle and self.bundle.learns:
+            self.labels = list(self.bundle.label["labels"])
+            self.form = replace(self.form, labels=dict(enumerate(self.labels, 1)))
 
     def __call__(self, request):
         """Segment; returns the path of the label map and its description.
@@ -52,12 +66,12 @@ class PromptInferTask(InferTask):
         In a batch nobody looks at the answers, so an empty label map is not kept there.
         """
         image = self.service.images.open(request["image"])
+        self._renew_labels()
         prompts = read_prompts(request, self.form, image.grid)
         bundle = self.bundle or self.service.choose(
             image.grid, prompts.kinds, [p.name for p in prompts.of("class")], [p.text for p in prompts.of("text")])
         prompts.check_on(image.grid, bundle.prompts)
-        if prompts.of("text") and bundle.spoken_classes:
-            prompts = separate(prompts, bundle.spoken_classes)[0]
+        prompts = separate(prompts, bundle.spoken_classes)[0]
         suffix = extension(request, image.path)
         client = request.get("client_id") or (request.get("session") or {}).get("name")
         answer = self.service.answer(image, prompts, bundle, client, bool(request.get("reset_state")))

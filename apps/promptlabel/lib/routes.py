@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, UploadFile
 from fastapi.middleware.cors import CORSMiddleware
 from lib.pacs import credentials
+from lib.train import BackgroundTrainer
 from monailabel.config import settings
 from monailabel.endpoints import infer as infer_endpoint
 from monailabel.endpoints.user.auth import RBAC, User
@@ -17,6 +18,7 @@ from promptzoo.cli.server import problems
 from promptzoo.cli.server.dicomweb import PREFIX, dicomweb_router
 from promptzoo.cli.server.front import FrontSettings, install
 from promptzoo.cli.server.health import health_router
+from promptzoo.cli.server.learning import learning_router
 from promptzoo.cli.server.ohif import ohif_router
 from promptzoo.cli.server.pacs import pacs_router
 from promptzoo.cli.server.preparation import Preparation, preparation_router
@@ -74,6 +76,8 @@ def serve_ours(desk, queue, telemetry, unready, token="", most_bytes=0):
                         dependencies=login)
     preparation = Preparation(lambda image, bundle: desk.service.preparing(desk.find_image(image), bundle), queue)
     ours.include_router(preparation_router(preparation), dependencies=login)
+    ours.include_router(learning_router(desk.trainable, desk.service.bundle, desk.service.renew,
+                                        BackgroundTrainer(desk.app)), dependencies=login)
     if desk.store is not None:
         ours.include_router(dicomweb_router(desk.store, limits.most_bytes, desk.look_again), dependencies=login)
     else:

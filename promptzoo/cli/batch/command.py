@@ -29,6 +29,10 @@ def batch(
                                                       "prompts of its own."),
     text: Optional[List[str]] = typer.Option(None, help="What to segment, in words; several times."),
     classes: Optional[List[str]] = typer.Option(None, "--class", help="A class that the bundle knows; several times."),
+    remaining: bool = typer.Option(False, "--remaining", help="STUDIES is the folder of a server: only the images "
+                                                              "without a final label."),
+    replay: bool = typer.Option(False, "--replay", help="STUDIES is the folder of a server: the prompts of saved "
+                                                        "sessions, step by step, compared with what was saved."),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes."),
     ray: Optional[str] = typer.Option(None, help="Work on a Ray cluster: auto, or its address; --jobs is the number of "
                                                  "actors."),
@@ -53,18 +57,25 @@ def batch(
         info.variant(variant)
     if info.task != "segmentation":
         raise PromptZooError(complain(f"task of {info.name}", info.task, "segmentation"))
-    found = studies_of(studies, common_prompts(prompts, text or (), classes or ()))
+    common = common_prompts(prompts, text or (), classes or ())
+    if replay and (remaining or common is not None):
+        raise PromptZooError(complain("--replay", "with other prompts or --remaining", "alone: the sessions' prompts"))
+    found = studies_of(studies, common, "replay" if replay else "remaining" if remaining else "")
     names = [study.name for study in found]
     if len(set(names)) < len(names):
         raise PromptZooError(complain("ids of studies", "some differ only in letters that file names cannot hold",
                                       "ids that differ", "Give them ids in a list"))
-    job = Job(str(info.path), info.version, variant, engine, precision, tuple(info.label.get("labels") or ()),
+    job = Job(str(info.path), info.version, variant, engine, precision, info.spoken_classes,
               str(out.expanduser().resolve()), suffix, overlap, threads=1 if jobs > 1 else 0)
     manifest = Manifest(Path(job.out))
     try:
         record = _run(job, found, manifest, jobs, retries, ray, as_json)
     finally:
         manifest.close()
+    objects = [one for study in found for one in manifest.records.get(study.id, {}).get("objects", ())]
+    agreement = [one["dice_to_saved"] for one in objects if "dice_to_saved" in one]
+    if agreement:
+        record["dice_to_saved"] = {"mean": round(sum(agreement) / len(agreement), 4), "objects": len(agreement)}
     record |= {"bundle": info.name, "version": info.version, "out": job.out}
     print_json(record) if as_json else _print(record)
     if record["failed"]:
@@ -119,4 +130,7 @@ def _print(record: dict[str, Any]) -> None:
     print_table(["studies", "done", "of them before", "failed", "seconds", "processes"],
                 [[record["studies"], record["done"], record["before"], record["failed"], record["seconds"],
                   record["jobs"]]])
+    if "dice_to_saved" in record:
+        told = record["dice_to_saved"]
+        say(f"mean Dice to what was saved: {told['mean']:.3f} on {told['objects']} objects")
     typer.echo(f"results: {record['out']}")

@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from promptzoo.core.errors import ImageError, NotFoundError, PromptError, PromptZooError, complain
+from promptzoo.data.dicomweb.folder import LABELS
 from promptzoo.data.io import READABLE, file_format
 from promptzoo.prompts.types import ClassPrompt, ObjectInfo, PromptSet, TextPrompt
 
@@ -27,12 +29,16 @@ class Study:
         image: file, DICOM folder, or the UID of a series of a DICOMweb server.
         prompts: JSON of a prompt set in world space.
         remote: address of the DICOMweb server; empty for files.
+        log: JSON of the session whose steps are taken instead of the prompts; empty for none.
+        saved: label that the session ended with; empty for none.
     """
 
     id: str
     image: str
     prompts: str
     remote: str = ""
+    log: str = ""
+    saved: str = ""
 
     @property
     def name(self) -> str:
@@ -69,10 +75,12 @@ def common_prompts(file: Path | None, texts: Sequence[str], classes: Sequence[st
     return PromptSet(tuple(parts), tuple(infos), given.through_slices) if parts else None
 
 
-def studies_of(source: str, prompts: PromptSet | None) -> list[Study]:
+def studies_of(source: str, prompts: PromptSet | None, only: str = "") -> list[Study]:
     """The studies of a source.
 
     Args:
+        only: of a folder that a server served: ``remaining``, the images without a final label; ``replay``, those with
+            one that came of a session, with the steps of the session as prompts.
         source: a CSV with a column ``image`` (paths relative to it) and perhaps ``id`` and ``prompts`` (a prompt set as
             JSON file); a folder, searched at any depth; or ``http(s)://…/dicom-web?Modality=CT``.
         prompts: for studies without prompts of their own.
@@ -88,15 +96,18 @@ def studies_of(source: str, prompts: PromptSet | None) -> list[Study]:
         place = Path(source).expanduser()
         if not place.exists():
             raise NotFoundError(complain("studies", source, "a CSV, a folder or the address of a DICOMweb server"))
-        found = list(_folder(place)) if place.is_dir() else list(_listed(place))
+        if only and not place.is_dir():
+            raise PromptZooError(complain(f"studies with --{only}", source, "the folder of studies of a server"))
+        found = list(_served(place, only) if only else _folder(place) if place.is_dir() else _listed(place))
     if not found:
-        raise NotFoundError(complain("studies", source, "at least one image"))
+        raise NotFoundError(complain("studies", source, "at least one image" + {
+            "": "", "remaining": " without a final label", "replay": " with a final label and its prompt log"}[only]))
     ids = [study.id for study in found]
     twice = sorted({one for one in ids if ids.count(one) > 1})
     if twice:
         raise PromptZooError(complain("ids of studies", ", ".join(twice[:5]), "each id once"))
     common = "" if prompts is None else json.dumps(prompts.to_json())
-    ready = [study if study.prompts else Study(study.id, study.image, common, study.remote) for study in found]
+    ready = [study if study.prompts else replace(study, prompts=common) for study in found]
     bare = next((study.id for study in ready if not study.prompts), None)
     if bare is not None:
         raise PromptZooError(complain(f"prompts of {bare}", "none", "--text, --class, --prompts, or a column prompts"))
@@ -106,7 +117,10 @@ def studies_of(source: str, prompts: PromptSet | None) -> list[Study]:
 def _folder(place: Path) -> Iterable[Study]:
     """Every image file below a folder; a folder with DICOM files is one image."""
     seen: set[Path] = set()
+    labels = place / LABELS if (place / "datastore_v2.json").is_file() else None  # of a server
     for file in sorted(p for p in place.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        if labels is not None and labels in file.parents:
+            continue
         try:
             kind = file_format(file)
         except ImageError:
@@ -115,6 +129,20 @@ def _folder(place: Path) -> Iterable[Study]:
         if image not in seen:
             seen.add(image)
             yield Study(image.relative_to(place).as_posix(), str(image.resolve()), "")
+
+
+def _served(place: Path, only: str) -> Iterable[Study]:
+    """Images of a folder that a server served, by what was saved for them."""
+    from promptzoo.cli.server.studies import prepare_studies
+
+    for name, image in sorted(prepare_studies(place).images.items()):
+        label = next((place / LABELS / "final").glob(f"{glob.escape(name)}.n*"), None)
+        log = place / LABELS / "final" / f"{name}.prompts.json"
+        if only == "remaining" and label is None:
+            yield Study(name, str(image), "")
+        elif only == "replay" and label is not None and log.is_file():
+            told = json.loads(log.read_text(encoding="utf-8"))
+            yield Study(name, str(image), json.dumps(told["prompts"]), log=json.dumps(told), saved=str(label))
 
 
 def _listed(place: Path) -> Iterable[Study]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 from promptzoo.cli.batch.studies import Study, client_of
 from promptzoo.cli.choice import file_sha256
+from promptzoo.core.errors import ConflictError, complain
 from promptzoo.core.volume import Volume
 from promptzoo.prompts.types import PromptSet
 
@@ -23,7 +25,7 @@ class Job:
         bundle: folder of the bundle.
         version: of the bundle; part of the key of results.
         variant, engine, precision: see :func:`promptzoo.inference.load_predictor`.
-        labels: classes of the bundle; texts become one object for each class that they ask for.
+        labels: ``BundleInfo.spoken_classes``; texts become one object for each class that they ask for.
         out: folder of the results.
         suffix: of the masks.
         overlap: whose a voxel is that two objects claim.
@@ -48,7 +50,7 @@ class Job:
             files = sorted(Path(study.image).rglob("*")) if Path(study.image).is_dir() else [Path(study.image)]
             stamp = "".join(f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}\n" for f in files if f.is_file())
         told = (Path(self.bundle).name, self.version, self.variant, self.precision, self.overlap, self.suffix,
-                study.image, study.remote, study.prompts, stamp)
+                study.image, study.remote, study.prompts, study.log, stamp)
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
@@ -67,24 +69,26 @@ class Worker:
 
         Returns:
             ``mask`` (relative to the folder of results), ``sha256``, ``objects`` (``id``, ``name``, ``voxels``,
-            ``estimated_dice``, perhaps ``note``), ``seconds``, ``pid``.
+            ``estimated_dice``, perhaps ``note``; of a replay ``dice_to_saved``), ``seconds``, ``pid``.
 
         Raises:
             PromptZooError: if image or prompts cannot be used.
         """
-        from promptzoo.data.io import write_mask
+        from promptzoo.data.io import read_mask, write_mask
+        from promptzoo.evaluation.metrics import dice
+        from promptzoo.text.wording import separate
 
         started = time.perf_counter()
         predictor = self._loaded()
         volume = self._volume(study)
-        prompts = PromptSet.from_json(study.prompts)
-        if self.job.labels and prompts.of("text"):
-            from promptzoo.text.wording import separate
-
-            prompts = separate(prompts, self.job.labels)[0]
+        prompts = separate(PromptSet.from_json(study.prompts), self.job.labels)[0]
         prompts = prompts.check_on(volume.grid, predictor.prompt_kinds)
-        prediction = predictor.decode(predictor.encode(volume), prompts)
-        labels = prediction.labelmap(self.job.overlap)
+        if study.log:
+            prediction, rule = replayed(study.log, predictor, volume)
+        else:
+            prediction, rule = predictor.decode(predictor.encode(volume), prompts), self.job.overlap
+        labels = prediction.labelmap(rule)
+        saved = read_mask(study.saved)[0] if study.saved else None
         names = {info.object_id: info.name or f"object {info.object_id}" for info in prompts.objects}
         target = Path(self.job.out) / f"{study.name}{self.job.suffix}"
         with tempfile.TemporaryDirectory(dir=self.job.out, prefix=".part-") as folder:
@@ -100,6 +104,8 @@ class Worker:
             estimate = None if entry.estimated_dice is None else round(float(entry.estimated_dice), 4)
             told.append({"id": entry.object_id, "name": names[entry.object_id], "voxels": voxels,
                          "estimated_dice": estimate,
+                         **({} if saved is None else {"dice_to_saved": round(dice(
+                             labels == entry.object_id, saved == entry.object_id), 4)}),
                          **({} if voxels else {"note": str(entry.info.get("reason", "empty mask"))})})
         return {"mask": target.name, "sha256": file_sha256(target), "objects": told, "pid": os.getpid(),
                 "seconds": round(time.perf_counter() - started, 3)}
@@ -124,3 +130,31 @@ class Worker:
 
         with tempfile.TemporaryDirectory(prefix="promptzoo-batch-") as folder:
             return read_image(RemoteArchive(client_of(study.remote)).export(study.image, folder))
+
+
+def replayed(log: str, predictor: Any, volume: Volume) -> tuple[Any, str]:
+    """What a predictor answers to the steps of a session, one refining the other, and the overlap rule at its end.
+
+    Args:
+        log: JSON of the session's export.
+        predictor: of any version, or of another bundle that takes the same kinds of prompt.
+        volume: the session's image.
+
+    Raises:
+        ConflictError: if the image is another one.
+        PromptError: if the bundle does not take the prompts.
+    """
+    from promptzoo.core.protocols import Prediction
+    from promptzoo.inference.sessions.provenance import read_operations
+    from promptzoo.inference.sessions.runner import take_step
+    from promptzoo.inference.sessions.state import fold
+
+    told = json.loads(log)
+    if told["image"]["hash"] != volume.content_hash:
+        raise ConflictError(complain("image of the session", volume.content_hash, told["image"]["hash"],
+                                     "It changed since the session"))
+    state = fold(read_operations(told, "replay"))
+    encoded, prediction = predictor.encode(volume), None
+    for step in state.steps:
+        prediction = take_step(step, predictor, encoded, prediction)
+    return prediction or Prediction(volume.grid, (), 0.0, "none"), state.overlap

@@ -12,7 +12,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import httpx
 import numpy as np
@@ -71,17 +71,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--out", type=Path, default=None, help="JSON to write")
     asked = parser.parse_args(argv)
-    try:
+
+    def bench() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="promptzoo-bench-") as folder:
             study = next(s for s in write_sample_studies(Path(folder) / "studies") if s["modality"] == "CT")
             with serving(Path(study["image"]).parent) as url:
-                told = {**measure(url, study["id"], study["clicks"]["liver"], asked.clients), "hardware": hardware()}
+                return {**measure(url, study["id"], study["clicks"]["liver"], asked.clients), "hardware": hardware()}
+
+    return told("bench_server", bench, asked.out)
+
+
+def told(name: str, bench: Callable[[], dict[str, Any]], out: Path | None) -> int:
+    """Run a bench, print its numbers as JSON and write them to a file if there is one; the exit code."""
+    try:
+        text = json.dumps(bench(), indent=1)
     except PromptZooError as error:
-        print(f"bench_server: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
-    text = json.dumps(told, indent=1)
-    if asked.out is not None:
-        asked.out.write_text(text + "\n", encoding="utf-8")
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
     print(text)
     return 0
 

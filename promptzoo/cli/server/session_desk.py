@@ -35,7 +35,10 @@ class Serving(Protocol):
     images: ImageIndex
     states: StateCache
 
-    def predictor(self, name: str) -> Predictor:
+    def bundle(self, name: str, version: str = "") -> BundleInfo:
+        """A bundle, in the version in use or in another one that is kept here."""
+
+    def predictor(self, name: str, version: str = "") -> Predictor:
         """The predictor of a bundle."""
 
     def choose(self, grid: Grid, kinds: Collection[str] = (), classes: Collection[str] = (),
@@ -105,7 +108,8 @@ class SessionDesk:
             ImageError: if the image cannot be read.
         """
         opened = self.service.images.open(self.find_image(image))
-        chosen = self.service.choose(opened.grid, kinds, (), texts) if bundle == "auto" else self._bundle(bundle)
+        choose = self.service.choose
+        chosen = choose(opened.grid, kinds, (), texts) if bundle == "auto" else self.service.bundle(bundle)
         return self.store.create(image, opened.content_hash, user, chosen.name, chosen.version, opened.grid)
 
     def restore(self, document: Mapping[str, Any], image: str, user: str = "", present_bundle: bool = False) -> Session:
@@ -119,7 +123,7 @@ class SessionDesk:
         opened, version = self.service.images.open(self.find_image(image)), None
         named = document.get("bundle")
         if present_bundle and isinstance(named, Mapping):
-            version = self._bundle(str(named.get("name"))).version
+            version = self.service.bundle(str(named.get("name"))).version
         return self.store.restore(document, image, user, opened.content_hash, version)
 
     def add(self, session: Session, prompts: Any, objects: Any, expected: int | None,
@@ -139,7 +143,7 @@ class SessionDesk:
             NotFoundError: if the bundle, its weights or the image are not here.
             PromptError: if the bundle refuses the prompts.
         """
-        self.service.predictor(self._present_bundle(session).name)
+        self._predictor(self._present_bundle(session))
         self._image(session)
         event = write()
         try:
@@ -161,7 +165,7 @@ class SessionDesk:
         """
         started = time.perf_counter()
         bundle, state = self._present_bundle(session), session.state(upto)
-        predictor = self.service.predictor(bundle.name)
+        predictor = self._predictor(bundle)
         key = (session.info.image_hash, bundle.name, bundle.version)
 
         def encode() -> Any:
@@ -182,25 +186,24 @@ class SessionDesk:
         """The answer computed anew from image and log, with nothing kept in memory. Raises like :meth:`look`."""
         started = time.perf_counter()
         bundle, state = self._present_bundle(session), session.state(upto)
-        prediction = replay(session, self.service.predictor(bundle.name), self._image(session).take_volume(),
-                            state.sequence)
+        prediction = replay(session, self._predictor(bundle), self._image(session).take_volume(), state.sequence)
         labels = prediction.labelmap(state.overlap)
         seconds = {"total": time.perf_counter() - started}
         return Look(session, state, prediction, labels, label_digest(labels), seconds)
 
-    def _bundle(self, name: str) -> BundleInfo:
-        bundle = self.service.bundles.get(name)
-        if bundle is None:
-            raise NotFoundError(complain("bundle", name, ", ".join(self.service.bundles) or "none"))
-        return bundle
+    def _predictor(self, bundle: BundleInfo) -> Predictor:
+        return self.service.predictor(bundle.name, bundle.version)
 
     def _present_bundle(self, session: Session) -> BundleInfo:
-        bundle = self._bundle(session.info.bundle)
-        if bundle.version != session.info.bundle_version:
+        """The bundle of a session in the session's version, which may be an older one that is still here."""
+        present = self.service.bundle(session.info.bundle)
+        try:
+            return self.service.bundle(present.name, session.info.bundle_version)
+        except NotFoundError as error:
             raise ConflictError(complain(
-                f"version of bundle {bundle.name}", bundle.version, f"{session.info.bundle_version}, as in the session",
-                "Export the session and import it with present_bundle to go on with the installed version"))
-        return bundle
+                f"version of bundle {present.name}", present.version,
+                f"{session.info.bundle_version}, as in the session",
+                "Export the session and import it with present_bundle to go on with the installed version")) from error
 
     def _image(self, session: Session) -> OpenImage:
         image = self.service.images.open(self.find_image(session.info.image_id))

@@ -86,7 +86,7 @@ class WordsView(BaseModel):
 
 def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
                   strategies: Callable[[], Mapping[str, str]],
-                  choose: Callable[[str], Mapping[str, Any] | None], archive: Archive | None,
+                  choose: Callable[[str, str], Mapping[str, Any]], archive: Archive | None,
                   grid_of: Callable[[str], Grid]) -> APIRouter:
     """The routes.
 
@@ -94,8 +94,8 @@ def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
         version: of promptzoo.
         bundles: those that can answer.
         strategies: description by name of what chooses the next case.
-        choose: the next case of a strategy: ``id`` and perhaps ``reason``; None if none is left. Raises NotFoundError
-            for an unknown strategy.
+        choose: the next case of a strategy for a user: ``id`` (None if none is left) and ``reason``. Raises
+            NotFoundError for an unknown strategy.
         archive: which series an image is; None if there is no DICOM.
         grid_of: grid of an image by its id.
     """
@@ -150,20 +150,17 @@ def viewer_router(version: str, bundles: Callable[[], Mapping[str, BundleInfo]],
                 raise NotFoundError(complain("bundle", bundle, ", ".join(known) or "none"))
             if "text" in known[bundle].prompts and not known[bundle].spoken_classes:
                 return WordsView(bundle=bundle, names=[text.strip()])
-            told = read_wording(text, known[bundle].label.get("labels") or ())
+            told = read_wording(text, known[bundle].spoken_classes)
         except UnclearTextError as error:
             return WordsView(bundle="", question=str(error), candidates=list(error.candidates))
         return WordsView(bundle=bundle, names=list(told.names), note=told.note)
 
     @router.get("/next")
-    def next_case(strategy: str = "first") -> NextView:
-        """The next case, and why it."""
-        chosen = choose(strategy)
-        if not chosen:
-            return NextView(image=None, strategy=strategy, reason="every image has a final label")
-        image = str(chosen["id"])
-        reason = str(chosen.get("reason") or f"chosen by the strategy {strategy}")
-        if archive is None:
+    def next_case(strategy: str = "first", user: str = Query("", max_length=200)) -> NextView:
+        """The next case for a user, and why it. Nobody else is given it while they work on it."""
+        chosen = choose(strategy, user)
+        image, reason = chosen["id"], str(chosen["reason"])
+        if image is None or archive is None:
             return NextView(image=image, strategy=strategy, reason=reason)
         link = archive.link(image)
         return NextView(image=image, study=link.study_uid, series=link.series_uid, strategy=strategy, reason=reason)

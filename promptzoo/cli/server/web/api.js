@@ -1,6 +1,7 @@
 // The server's answers as JSON, or an Error with its readable reason.
 
 const SESSIONS = "/promptzoo/sessions";
+const LEARNING = "/promptzoo/learning";
 
 async function failure(answer) {
   let reason = `${answer.status} ${answer.statusText}`;
@@ -70,5 +71,9 @@ export const api = {
   through: (id, on, seen) => json("PUT", `${SESSIONS}/${id}/through-slices?${at(seen)}`, { on }),
   labelmap: (id, sequence) => voxels(`${SESSIONS}/${id}/labelmap?grid=series&sequence=${sequence}`),
   uncertainty: (id, object) => voxels(`${SESSIONS}/${id}/uncertainty?grid=series&object=${object}`),
+  learning: (bundle) => json("GET", `${LEARNING}/${bundle}`),
+  train: (bundle) => json("POST", `${LEARNING}/${bundle}/training`, {}),
+  cancelTraining: (bundle) => json("DELETE", `${LEARNING}/${bundle}/training`),
+  rollBack: (bundle) => json("POST", `${LEARNING}/${bundle}/rollback`, {}),
   save: (id) => json("POST", `${SESSIONS}/${id}/save`, {}),
 };

@@ -155,6 +155,7 @@ class Panel {
 
   save() {
     this.session?.save((saved) => {
+      this.ui.learned();
       if (!saved.place) this.fail(new Error(saved.reason));
       else if (saved.reason) this.say(`Saved ${saved.place}. ${saved.reason}`);
       else this.say(`Saved ${saved.place} and DICOM SEG …${saved.seg_instance.slice(-12)}. Reload the study to open it.`);

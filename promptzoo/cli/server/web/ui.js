@@ -1,4 +1,5 @@
 // The elements of the panel; `show()` brings them up to date with what the panel knows.
+import { learning } from "./learn.js";
 import { storedSegs } from "./stored.js";
 
 const TOOLS = [
@@ -84,6 +85,7 @@ export function build(panel) {
     session.open(panel.offer.id);
     panel.offer = null;
   }));
+  const learned = learning(panel, element);
   const message = element("div", { className: "pz-message", dataset: { pz: "message" } });
   message.setAttribute("role", "status");
   const body = element("div", { className: "pz-body" },
@@ -96,7 +98,7 @@ export function build(panel) {
     element("label", {}, uncertain, " show uncertainty"),
     element("b", { textContent: "Prompts" }), prompts,
     element("div", { className: "pz-row" }, save, fresh), stored, element("div", { className: "pz-row" }, next, strategy),
-    message, element("small", { textContent: `promptzoo ${panel.config.version}. Not a medical device.` }));
+    learned.row, message, element("small", { textContent: `promptzoo ${panel.config.version}. Not a medical device.` }));
   const fold = element("button", { className: "pz-fold", textContent: "promptzoo", dataset: { pz: "fold" },
     title: "Show or hide the panel" });
   const root = element("aside", { id: "promptzoo" }, fold, body);
@@ -143,6 +145,7 @@ export function build(panel) {
 
   function show() {
     const { session } = panel;
+    learned.show(session?.view?.bundle ?? (session && session.bundle !== "auto" ? session.bundle : ""));
     body.classList.toggle("pz-off", !session);
     body.classList.toggle("pz-busy", Boolean(session?.busy));
     for (const node of tools.children) {
@@ -188,5 +191,5 @@ export function build(panel) {
     }
   }
 
-  return { show };
+  return { show, learned: () => learned.refresh() };
 }
