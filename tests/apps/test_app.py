@@ -1,6 +1,7 @@
 """The app in this process, with predictors that mark a ball around each click."""
 import importlib
 import json
+import struct
 from pathlib import Path
 
 import nibabel
@@ -80,6 +81,21 @@ def test_models_come_from_the_metadata(app):
     assert models["clicks_2d"]["dimension"] == 2 and models["clicks_2d"]["config"] == {"through_slices": False}
     assert models["clicks_3d"]["config"] == {} and models["auto"]["config"] == {"text_prompt": ""}
     assert app.info()["labels"] == ["object", "liver", "spleen"]
+
+
+def test_what_a_bundle_was_taught_is_a_label_at_once(app, tmp_path, monkeypatch):
+    """A learned prompt that is added while the server runs appears among the labels, and leaves them again."""
+    monkeypatch.setenv("PROMPTZOO_DATA", str(tmp_path / "data"))
+    block = app.service.bundles["words"].metadata["promptzoo"]
+    block |= {"extra": {"learns": True}, "weights": {**block["weights"], "base": {"bundle": "x", "sha256": "a" * 64}}}
+    record = {"name": "left thing", "bundle": "words", "base": {"sha256": "a" * 64}}
+    text = json.dumps({"__metadata__": {"promptzoo": json.dumps(record)}}).encode()
+    folder = tmp_path / "data" / "learned" / "words"
+    folder.mkdir(parents=True)
+    (folder / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    assert app.info()["models"]["words"]["labels"] == ["liver", "spleen", "left thing"]
+    (folder / "x.safetensors").unlink()
+    assert app.info()["models"]["words"]["labels"] == ["liver", "spleen"]
 
 
 def test_a_bundle_without_weights_is_not_offered(app):

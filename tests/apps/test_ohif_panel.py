@@ -60,7 +60,8 @@ def server(studies, tmp_path_factory):
     port = free_port()
     command = [sys.executable, "-m", "promptzoo.cli", "serve", "--studies", str(studies), "--port", str(port),
                "--no-preload"]
-    with running(command, port, tmp_path_factory.mktemp("server")) as found:
+    home = tmp_path_factory.mktemp("server")
+    with running(command, port, home, {"PROMPTZOO_VERSIONS": str(home / "versions")}) as found:
         yield found
 
 
@@ -151,6 +152,9 @@ def test_a_case_from_the_first_click_to_the_saved_seg(server, page, torso, studi
     viewer.settle()
     message = page.locator("[data-pz='message']").inner_text()
     assert "DICOM SEG" in message, message
+    page.wait_for_function("document.querySelector(\"[data-pz='learning']\").innerText.startsWith('1 saved case, v')")
+    viewer.press("train")
+    page.wait_for_function("document.querySelector(\"[data-pz='message']\").innerText.includes('at least 2')")
     state = httpx.get(f"{server.url}{PREFIX}/{session}").json()
     assert [entry["prompt"]["kind"] for entry in state["prompts"]] == ["point", "box", "scribble"]
     [seg] = (studies / "labels" / "dicom").glob("*.dcm")

@@ -240,3 +240,17 @@ def test_attributes_speak_of_an_object(solid):
     for text in ("left", "=left", "side="):
         with pytest.raises(PromptError, match="NAME=VALUE"):
             voxel(solid, attributes=[text])
+
+
+def test_finished_cases_are_references(solid, tmp_path, monkeypatch):
+    """Image and mask that exist, a label value and an object; names with commas and equal signs, too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.nii.gz", "b.nii.gz", "odd,name=1.nii.gz"):
+        (tmp_path / name).touch()
+    made = voxel(solid, examples=["a.nii.gz;b.nii.gz", "a.nii.gz;b.nii.gz=5,liver", "a.nii.gz;odd,name=1.nii.gz"])
+    told = [(p.image, p.mask, p.label_value, p.object_id) for p in made.of("reference")]
+    assert told == [("a.nii.gz", "b.nii.gz", 1, 1), ("a.nii.gz", "b.nii.gz", 5, 2),
+                    ("a.nii.gz", "odd,name=1.nii.gz", 1, 1)]
+    for text in ("a.nii.gz", "a.nii.gz;none.nii.gz", ";b.nii.gz"):
+        with pytest.raises(NotFoundError, match="--example"):
+            voxel(solid, examples=[text])

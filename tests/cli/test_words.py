@@ -20,7 +20,7 @@ def test_for_the_classes_of_a_bundle(run, make_bundle, bundles):
     make_bundle("organs_3d", 3, prompts=["text"], label={"type": "segmentation", "labels": ["liver", "Kidney (L)"]})
     told = json.loads(run("words", "left kidney", "--bundle", "organs_3d", "--json").stdout)
     assert told["matches"][0]["class"] == "Kidney (L)"
-    assert "classes of solid_3d" in run("words", "liver", "--bundle", "solid_3d", code=5).stderr
+    assert "classes as which solid_3d reads words" in run("words", "liver", "--bundle", "solid_3d", code=5).stderr
 
 
 def test_a_file_of_the_hospital(run, tmp_path):

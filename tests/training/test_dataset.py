@@ -30,8 +30,8 @@ def test_item_depends_on_seed_and_index_alone(dims):
 
 def test_workers_give_the_same_batches():
     data = ProceduralDataset(2, 4, 2, 32, seed=1)
-    alone, helped = (torch.utils.data.DataLoader(data, batch_size=2, num_workers=n, collate_fn=concatenate)
-                     for n in (0, 1))
+    alone, helped = (torch.utils.data.DataLoader(data, batch_size=2, num_workers=n, collate_fn=concatenate,
+                                                 multiprocessing_context="spawn" if n else None) for n in (0, 1))
     for one, other in zip(alone, helped, strict=True):
         assert one["image"].shape == (4, 1, 32, 32)
         assert torch.equal(one["image"], other["image"]) and torch.equal(one["label"], other["label"])

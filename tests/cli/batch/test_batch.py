@@ -9,7 +9,8 @@ import pytest
 from promptzoo.cli.batch.manifest import Manifest
 from promptzoo.cli.batch.studies import Study, studies_of
 from promptzoo.core.errors import ConflictError, PromptZooError
-from promptzoo.data.io import read_image, read_mask
+from promptzoo.data.io import read_image, read_mask, write_mask
+from promptzoo.data.nifti import write_nifti
 from promptzoo.prompts.types import Box, ObjectInfo, PromptSet, TextPrompt
 
 
@@ -73,6 +74,16 @@ def test_it_goes_on_where_it_ended(run, folder, box, tmp_path, predictor):
     assert json.loads(run(*command).stdout)["before"] == 2, "another image under the same name is done"
 
 
+@pytest.mark.parametrize("reads_sentences, asked", [(True, ["both kidneys"]), (False, ["left kidney", "right kidney"])])
+def test_words_become_classes_unless_the_bundle_reads_sentences(run, folder, make_bundle, predictor, tmp_path,
+                                                                reads_sentences, asked):
+    make_bundle("reader", 3, prompts=["text"], extra={"reads_sentences": reads_sentences},
+                label={"type": "segmentation", "labels": ["left kidney", "right kidney"]})
+    predictor.prompt_kinds = frozenset({"text"})
+    run("batch", folder, "--bundle", "reader", "--text", "both kidneys", "--out", tmp_path / "out")
+    assert [sorted(prompt.text for prompt in prompts.prompts) for prompts in predictor.seen] == [asked] * 3
+
+
 def test_a_study_that_fails_keeps_none_of_the_others(run, folder, box, tmp_path):
     (folder / "b.nii.gz").write_bytes(b"no image")
     out = tmp_path / "out"
@@ -104,3 +115,54 @@ def test_what_cannot_be(folder, tmp_path):
     Manifest(tmp_path / "out").close()
     assert Study("a/b", "", "").name != Study("a b", "", "").name, "ids that files cannot hold stay apart"
     assert np.unique([Study(name, "", "").name for name in ("x", "y")]).size == 2
+
+
+@pytest.fixture
+def served(folder, volume_file, tmp_path):
+    """A folder that a server served: of three images, one was labelled in a session of two steps."""
+    from promptzoo.inference.sessions import SessionStore
+
+    for file in (folder / "deep" / "c.nii.gz", folder / "notes.txt"):
+        file.unlink()
+    (folder / "deep").rmdir()
+    shutil.copy(volume_file, folder / "c.nii.gz")
+    volume = read_image(folder / "b.nii.gz")
+    labels = np.zeros(volume.grid.shape, np.uint8)
+    labels[2:12, 3:13, 4:9] = 1
+    with SessionStore(tmp_path / "sessions.sqlite") as store:
+        session = store.create("b", volume.content_hash, "anna", "solid_3d", "0.1.0", volume.grid)
+        for box in (Box((2, 3, 4), (8, 13, 9), 1, "voxel"), Box((8, 3, 4), (12, 13, 9), 1, "voxel")):
+            session.add(PromptSet((box,)).to_world(volume.grid).prompts)
+        log = session.provenance()
+    place = folder / "labels" / "final"
+    place.mkdir(parents=True)
+    write_mask(place / "b.nii.gz", labels, volume.grid, names={1: "block"})
+    (place / "b.prompts.json").write_text(json.dumps(log))
+    (folder / "datastore_v2.json").write_text("{}")
+    return folder
+
+
+def test_the_rest_of_a_served_folder(run, served, box, tmp_path):
+    command = ["batch", served, "-b", "solid_3d", "--prompts", box, "--json", "--out"]
+    assert json.loads(run(*command, tmp_path / "all").stdout)["studies"] == 3, "labels are no studies"
+    run(*command, tmp_path / "rest", "--remaining")
+    assert {line["id"] for line in lines(tmp_path / "rest")} == {"a", "c"}
+    for name in ("a", "c"):
+        shutil.copy(served / "labels" / "final" / "b.nii.gz", served / "labels" / "final" / f"{name}.nii.gz")
+    assert "without a final label" in run(*command, tmp_path / "none", "--remaining", code=4).stderr
+
+
+def test_yesterdays_prompts_on_todays_bundle(run, served, tmp_path, predictor):
+    out = tmp_path / "out"
+    told = json.loads(run("batch", served, "-b", "solid_3d", "--replay", "--out", out, "--json").stdout)
+    assert told["dice_to_saved"] == {"mean": 1.0, "objects": 1} and told["studies"] == 1
+    assert [len(prompts.prompts) for prompts in predictor.seen] == [1, 2], "step by step"
+    assert np.array_equal(read_mask(out / "b.nii.gz")[0], read_mask(served / "labels" / "final" / "b.nii.gz")[0])
+    assert json.loads(run("batch", served, "-b", "solid_3d", "--replay", "--out", out, "--json").stdout)["before"] == 1
+    shutil.copy(served / "a.nii.gz", served / "b.nii.gz")
+    volume = read_image(served / "b.nii.gz")
+    write_nifti(served / "b.nii.gz", volume.data + 1, volume.grid)
+    assert "image of the session" in run("batch", served, "-b", "solid_3d", "--replay", "--out", out, code=1).stderr
+    assert "--replay" in run("batch", served, "-b", "solid_3d", "--replay", "--text", "x", "--out", out, code=2).stderr
+    assert "folder of studies" in run("batch", served / "a.nii.gz", "-b", "solid_3d", "--replay", "--out", out,
+                                      code=2).stderr

@@ -44,7 +44,8 @@ def schema(service, image_file, tmp_path, monkeypatch):
     app = FastAPI()
     with SessionStore(tmp_path / "sessions.sqlite") as store:
         app.include_router(sessions_router(service, store, find_image, archive=archive))
-        app.include_router(viewer_router("0", lambda: service.bundles, dict, lambda name: None, archive,
+        app.include_router(viewer_router("0", lambda: service.bundles, dict,
+                                         lambda strategy, user: {"id": None, "reason": "nothing left"}, archive,
                                          lambda image: service.images.open(image_file).grid))
         app.include_router(dicomweb_router(archive))
         app.include_router(health_router(Telemetry(), lambda: ""))

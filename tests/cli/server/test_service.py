@@ -7,9 +7,10 @@ import pytest
 
 from promptzoo.cli.server.conversation import Conversations, extends
 from promptzoo.cli.server.service import PromptService
-from promptzoo.core.errors import NotFoundError, PromptError
+from promptzoo.core.errors import BundleError, NotFoundError, PromptError
 from promptzoo.core.geometry import Grid
 from promptzoo.core.protocols import ObjectPrediction, Prediction
+from promptzoo.core.versions import Versions
 from promptzoo.prompts.types import ObjectInfo, Point, PromptSet, TextPrompt
 
 FIRST, SECOND, OTHER = (Point(at, True, 1, "voxel") for at in ((3, 4, 5), (8, 8, 5), (10, 10, 8)))
@@ -165,3 +166,44 @@ def test_conversations_are_bounded_in_bytes():
     kept.record("b", asked(FIRST, SECOND), prediction())
     assert kept.held_bytes() == 8000 and kept.recall("a", asked(FIRST)) == (None, None)
     assert kept.recall("b", asked(FIRST))[0] is not None
+
+
+@pytest.fixture
+def versions(service, tmp_path, monkeypatch):
+    """Versions of the 3D bundle, and a function that adds one and puts it into use."""
+    monkeypatch.setenv("PROMPTZOO_VERSIONS", str(tmp_path / "versions"))
+    found = Versions(service.bundles["clicks_3d"])
+    weights = tmp_path / "fresh.pt"
+    weights.write_bytes(b"trained")
+    return found, lambda: found.use(found.add(weights, {}))
+
+
+def test_another_version_is_served_once_it_is_loaded(service, image_file, versions):
+    image, old = service.images.open(image_file), service.bundles["clicks_3d"]
+    service.answer(image, asked(Point((3, 4, 5), True, 1, "voxel")), old)
+    assert service.renew() == []
+    sign = service.version_sign()
+    fresh = versions[1]()
+    assert service.version_sign() != sign
+    assert service.bundles["clicks_3d"] is old and service.renew() == ["clicks_3d"]
+    assert service.bundle("clicks_3d").version == "0.1.0+1" and len(service._predictors) == 2
+    answer = service.answer(image, asked(Point((3, 4, 5), True, 1, "voxel")), service.bundle("clicks_3d"))
+    assert answer.bundle.path == fresh.path
+    assert service.answer(image, asked(Point((3, 4, 5), True, 1, "voxel")), old).bundle is old, "a session goes on"
+    assert service.bundle("clicks_3d", old.version).path == old.path
+    with pytest.raises(NotFoundError, match="version of bundle clicks_3d: got 7"):
+        service.predictor("clicks_3d", "7")
+    versions[0].roll_back()
+    assert service.renew() == ["clicks_3d"] and service.bundle("clicks_3d").version == old.version
+
+
+def test_a_version_that_cannot_be_loaded_is_not_served(service, versions, monkeypatch, caplog):
+    service.predictor("clicks_3d")
+    versions[1]()
+
+    def broken(path, engine):
+        raise BundleError("no network")
+
+    monkeypatch.setattr(service, "_load", broken)
+    assert service.renew() == [] and service.bundle("clicks_3d").version == "0.1.0"
+    assert "stays 0.1.0: 0.1.0+1 cannot be loaded: no network" in caplog.text

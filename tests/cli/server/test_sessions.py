@@ -289,15 +289,17 @@ def test_a_changed_image_or_bundle_is_told_before_anything_is_written(client, se
     good(client.post(f"{place}/prompts", json=click(3, 4, 5)))
     document = good(client.get(f"{place}/export"))
     bundle = service.bundles["clicks_3d"]
-    service.bundles["clicks_3d"] = type("Newer", (), {**vars(bundle), "version": "9.0.0", "prompts": bundle.prompts,
-                                                      "weights_path": bundle.weights_path})()
+    metadata = bundle.path / "configs" / "metadata.json"
+    metadata.write_text(json.dumps({**bundle.metadata, "version": "9.0.0"}))
+    service.renew()
     refused = client.post(f"{place}/undo")
     assert refused.status_code == 409 and "version of bundle clicks_3d: got 9.0.0" in refused.json()["detail"]["reason"]
     assert good(client.get(f"{place}/export"))["prompts"] == document["prompts"]
     body = {"document": document, "image": "scan", "present_bundle": True}
     moved = good(client.post(f"{PREFIX}/import", json=body))
     assert moved["bundle_version"] == "9.0.0" and moved["answer"] is None
-    service.bundles["clicks_3d"] = bundle
+    metadata.write_text(json.dumps(bundle.metadata))
+    service.renew()
     write_nifti(image_file, np.ones((12, 14, 10), np.float32), client.store.open(moved["id"]).info.grid)
     refused = client.post(f"{place}/undo")
     assert refused.status_code == 409 and "it changed since" in refused.json()["detail"]["reason"]

@@ -14,6 +14,11 @@ from promptzoo.cli.server.viewer import viewer_router  # noqa: E402
 from promptzoo.core.bundles import get_bundle  # noqa: E402
 
 
+def nothing_left(strategy, user):
+    """A worklist that is done."""
+    return {"id": None, "reason": f"nothing for {user} by {strategy}"}
+
+
 @pytest.fixture
 def ask(service, image_file):
     """A function that asks for advice, or for another path; the bundle of volumes has some."""
@@ -23,7 +28,7 @@ def ask(service, image_file):
     (docs / "advice.json").write_text(json.dumps({"all": {"n": 3, "reason": "too few cases: 3"},
                                                   "modality": {"X-ray": {"n": 12, "recommended": entry}}, "organ": {}}))
     app = FastAPI()
-    app.include_router(viewer_router("0", lambda: service.bundles, dict, lambda name: None, None,
+    app.include_router(viewer_router("0", lambda: service.bundles, dict, nothing_left, None,
                                      lambda image: service.images.open(image_file).grid))
     install(app)
     client = TestClient(app)
@@ -71,3 +76,8 @@ def test_words_are_read_for_the_bundle_that_knows_them(ask, service):
     metadata.write_text(json.dumps(told))
     service.bundles["clicks_3d"] = get_bundle(metadata.parents[1])
     assert read(text=" upper left kidney, one cyst ", bundle="clicks_3d")["names"] == ["upper left kidney, one cyst"]
+
+
+def test_the_next_case_is_that_of_a_user(ask):
+    told = ask(path="next", strategy="entropy", user="anna")
+    assert told["image"] is None and told["reason"] == "nothing for anna by entropy"

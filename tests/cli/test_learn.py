@@ -1,0 +1,55 @@
+"""``promptzoo learn`` and ``promptzoo learned``: a structure is taught, shared, used and forgotten."""
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from promptzoo.training import prompt_tuning
+
+
+@pytest.fixture
+def cases(tmp_path, monkeypatch):
+    """Three pictures of a bright disc as a datalist, quick settings, and data of its own."""
+    monkeypatch.setenv("PROMPTZOO_DATA", str(tmp_path / "data"))
+    settings = prompt_tuning.Learning
+    monkeypatch.setattr(prompt_tuning, "Learning", lambda **own: settings(iterations=40, views=6, batch=2, **own))
+    lines, rng = ["id,task,image,mask,label_value,modality"], np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :80]
+    for n in range(3):
+        mask = (rows - 25 - 5 * n) ** 2 + (columns - 40) ** 2 < 150
+        image = (60 + 120 * mask + rng.normal(0, 6, mask.shape)).astype(np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{n}.png")
+        Image.fromarray((255 * mask).astype(np.uint8)).save(tmp_path / f"{n}_mask.png")
+        lines.append(f"{n},seg2d,{n}.png,{n}_mask.png,,X-ray")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "list.csv"
+
+
+def test_teach_use_share_forget(run, cases, tmp_path):
+    """From the list to a mask by the new name, to a file, and away again."""
+    told = json.loads(run("learn", "Bright Disc", cases, "--engine", "torch", "--json").stdout)
+    assert told["name"] == "bright disc" and told["cases"] == 3 and told["held_out"]["cases"] == 3
+    assert told["bytes"] < 20_000 and told["modalities"] == ["X-ray"]
+    answer = json.loads(run("segment", tmp_path / "0.png", "--class", "bright disc", "--bundle", "prompt_tuned_seg",
+                            "--engine", "torch", "--out", tmp_path / "m.png", "--json").stdout)
+    assert answer["objects"][0]["voxels"] > 50
+    order = json.loads(run("learned", "rank", "bright disc", cases, "--engine", "torch", "--json").stdout)
+    assert len(order) == 3 and order[0]["disagreement"] >= order[-1]["disagreement"]
+    assert "--replace" in run("learn", "bright disc", cases, code=2).stderr
+    shared = tmp_path / "shared.safetensors"
+    shared.write_bytes((tmp_path / "data" / "learned" / "prompt_tuned_seg" / "bright_disc.safetensors").read_bytes())
+    assert [entry["name"] for entry in json.loads(run("learned", "list", "--json").stdout)] == ["bright disc"]
+    run("learned", "remove", "bright disc")
+    assert json.loads(run("learned", "list", "--json").stdout) == []
+    assert "bright disc" in run("learned", "add", shared).stdout
+    assert "1 learned" in run("learned", "list").stdout
+
+
+def test_what_cannot_be_taught(run, cases, tmp_path):
+    """Wrong bundle, taken name, wrong file: one line each."""
+    assert "bundle to teach" in run("learn", "x", cases, "--bundle", "sam_box_finetune", code=5).stderr
+    assert "no class of the bundle" in run("learn", "lungs", cases, code=2).stderr
+    assert "ends in .safetensors" in run("learn", "x", cases, "--out", tmp_path / "x.pt", code=2).stderr
+    assert "readable safetensors file" in run("learned", "add", cases, code=5).stderr
+    assert "learned prompt" in run("learned", "remove", "x", code=4).stderr
