@@ -1,8 +1,8 @@
 """Studies in many processes: deaths, defects and bad files; nothing lost, nothing double."""
+import multiprocessing
 import os
-import signal
 import threading
-import time
+from pathlib import Path
 
 import pytest
 
@@ -55,23 +55,22 @@ def test_a_process_that_dies_is_replaced(job, studies):
 
 def test_killing_workers_loses_and_doubles_nothing(job, studies):
     """Processes are killed from outside while they work."""
-    many, killed = studies(*["slow"] * 12), []
+    many, killed, over = studies(*["slow"] * 12), [], threading.Event()
+    attempts = Path(job.out, "attempts.txt")
 
     def kill():
-        for _ in range(2):
-            before = len(killed)
-            while len(killed) == before:
-                time.sleep(0.1)
-                try:
-                    lines = open(os.path.join(job.out, "attempts.txt")).read().splitlines()
-                    pid = int(lines[-1].split()[1])
-                    if pid not in killed:
-                        os.kill(pid, signal.SIGKILL)
-                        killed.append(pid)
-                except (OSError, IndexError):
-                    pass
+        while len(killed) < 2 and not over.wait(0.1):
+            latest = (attempts.read_text() if attempts.exists() else "").splitlines()[-1:]
+            for child in multiprocessing.active_children():  # never a number of a process that is nobody's child here
+                if [str(child.pid)] == [line.split()[-1] for line in latest] and child.pid not in killed:
+                    child.kill()
+                    killed.append(child.pid)
 
-    killer = threading.Thread(target=kill, daemon=True)
+    killer = threading.Thread(target=kill)
     killer.start()
-    ends = [(study.id, error) for study, _, error in work_through(job, many, 2, 4, Copy)]
+    try:
+        ends = [(study.id, error) for study, _, error in work_through(job, many, 2, 4, Copy)]
+    finally:
+        over.set()
+        killer.join()
     assert sorted(ends) == sorted((study.id, "") for study in many) and killed
