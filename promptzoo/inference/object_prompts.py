@@ -12,6 +12,10 @@ from promptzoo.inference.resample import Window
 from promptzoo.prompts.encoders import WindowPrompts
 from promptzoo.prompts.types import PromptSet
 
+DECIMALS = 6
+"""Prompts are taken to this many decimals of a voxel: world millimetres come back to voxels with errors that differ
+from one arrangement of the axes to another, and would decide where a half is rounded to."""
+
 
 @dataclass(frozen=True, eq=False)
 class ObjectPrompts:
@@ -46,16 +50,17 @@ class ObjectPrompts:
         def rows(kind: str, positive: bool) -> np.ndarray:
             found = [p for p in voxel.of(kind) if p.positive == positive]
             values = [np.atleast_2d(p.position if kind == "point" else p.points) for p in found]
-            return np.concatenate(values) if values else np.zeros((0, 3))
+            return np.round(np.concatenate(values), DECIMALS) if values else np.zeros((0, 3))
 
         boxes = voxel.of("box")
-        box = (np.min([b.low for b in boxes], 0) - 0.5, np.max([b.high for b in boxes], 0) - 0.5) if boxes else None
+        box = (np.round(np.min([b.low for b in boxes], 0), DECIMALS) - 0.5,
+               np.round(np.max([b.high for b in boxes], 0), DECIMALS) - 0.5) if boxes else None
         prior = None
         for mask in voxel.of("mask"):
             layer = _on_grid(mask.mask, mask.grid, grid)
             prior = layer if prior is None else np.maximum(prior, layer)
         return cls(rows("point", True), rows("point", False), box, rows("scribble", True), rows("scribble", False),
-                   tuple((p.points, p.positive) for p in voxel.of("lasso")), prior,
+                   tuple((np.round(p.points, DECIMALS), p.positive) for p in voxel.of("lasso")), prior,
                    classes=tuple(p.name for p in voxel.of("class")))
 
     @property

@@ -5,7 +5,6 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 import torch
-from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
 from torch.utils.data import Dataset
 
@@ -14,7 +13,7 @@ from promptzoo.data.synthesis.attribute_scenes import AttributeScenes
 from promptzoo.data.synthesis.attribute_words import SPOKEN, SYNONYMS, Described, changed, match, phrase_for
 from promptzoo.networks.open_vocabulary import STRIDE
 from promptzoo.training.detector_targets import targets, word_loss
-from promptzoo.training.step import share_gradients
+from promptzoo.training.step import optimise
 
 
 class SceneDataset(Dataset):
@@ -135,12 +134,7 @@ class DetectorUpdate:
                 if isinstance(module, torch.nn.BatchNorm2d):
                     module.eval()
         loss, tokens = detector_loss(network, engine.loss_function, batchdata, device, self.amp)
-        engine.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        share_gradients(network)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        optimise(engine, loss, self.clip_norm)
         return {CommonKeys.IMAGE: batchdata["image"], CommonKeys.LABEL: batchdata["heat"],
                 CommonKeys.PRED: tokens.detach(), CommonKeys.LOSS: float(loss.detach()), "dice_per_round": []}
 

@@ -19,7 +19,7 @@ from promptzoo.core.seeding import generator
 from promptzoo.training.annotator import WindowAnnotator
 from promptzoo.training.loss import hard_dice
 from promptzoo.training.sam import answer, drawn
-from promptzoo.training.step import optimise
+from promptzoo.training.step import mixed_precision, optimise
 
 
 class VolumeLoss(nn.Module):
@@ -97,11 +97,11 @@ class VolumeUpdate:
         sessions = [self.annotator.start(mask, rng) for mask in truth]
         total, logits, dices = image.new_zeros(()), None, []
         rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds))
-        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
+        with mixed_precision(image, self.amp):
             encoded = bare.image_encoder(image.contiguous(memory_format=torch.channels_last_3d))
         for _ in range(rounds):
             points, labels, dense, _ = drawn(sessions, windows, device)
-            with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
+            with mixed_precision(image, self.amp):
                 logits, iou = bare.decode(*encoded, points, labels, dense)[:2]
             logits = logits.float()
             total = total + engine.loss_function(logits, iou.float(), label)

@@ -9,7 +9,7 @@ from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
 from torch import nn
 
-from promptzoo.training.step import optimise
+from promptzoo.training.step import mixed_precision, optimise
 
 
 def first(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -101,7 +101,7 @@ class TextUpdate:
         """Train on a scene; returns image, label, pred (logits of the drawn voxels), the loss and the mean Dice."""
         scene, network = to_device(batchdata, engine.state.device), engine.network
         network.train()
-        with torch.autocast(scene["image"].device.type, dtype=torch.bfloat16, enabled=self.amp):
+        with mixed_precision(scene["image"], self.amp):
             logits, features = drawn_logits(getattr(network, "module", network), scene)
             second = (self.auxiliary(features, scene["classes"], scene["weight"])
                       if self.auxiliary is not None and features.requires_grad else 0.0)

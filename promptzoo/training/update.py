@@ -18,6 +18,7 @@ from promptzoo.prompts.encoders import prompt_maps
 from promptzoo.training.annotator import WindowAnnotator
 from promptzoo.training.context import SimulatedContext
 from promptzoo.training.loss import hard_dice
+from promptzoo.training.step import descend, mixed_precision
 
 
 class InteractiveUpdate:
@@ -63,14 +64,13 @@ class InteractiveUpdate:
             maps = np.stack([prompt_maps(s.prompts(), window) for s, window in zip(sessions, windows)])
             maps = maps if priors is None else np.concatenate([maps, priors], 1)
             drawn = torch.from_numpy(maps).to(image.device).contiguous(memory_format=layout)
-            with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
+            with mixed_precision(image, self.amp):
                 logits, quality = network(image, drawn, with_quality=True)
             logits = logits.float()
             loss, before = engine.loss_function(logits, quality.float(), label, before, **memory)
             engine.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
-            engine.optimizer.step()
+            descend(engine, loss, self.clip_norm, network)
             losses.append(float(loss.detach()))
             dices.append(float(hard_dice(logits, label).mean()))
             chance = torch.sigmoid(logits.detach()).cpu().numpy()[:, 0]
