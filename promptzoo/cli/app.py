@@ -22,6 +22,7 @@ from promptzoo.cli import (
 )
 from promptzoo.cli.batch.command import batch
 from promptzoo.cli.common import EXIT_CODES, Group, flowing, set_up_logging
+from promptzoo.cli.federate.command import federate
 from promptzoo.cli.loop.command import simulate_loop
 
 app = typer.Typer(
@@ -51,5 +52,5 @@ app.add_typer(train.app, name="versions")
 app.add_typer(learn.app, name="learned")
 for _command in (catalog.catalog, segment.segment, detect.detect, bench.bench, study.study, train.train, export.export,
                  doctor.doctor, serve.serve, words.words, learn.learn, batch, simulate_loop,
-                 consensus.consensus):
+                 federate, consensus.consensus):
     app.command(_command.__name__.replace("_", "-"), help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)

@@ -21,6 +21,7 @@ from promptzoo.inference.classes import ClassInferer, ClassPredictor
 from promptzoo.inference.monai_inferer import Part
 from promptzoo.inference.state import EncodedImage
 from promptzoo.networks.prompt_tuned import LearnedPrompt, PromptsForward
+from promptzoo.prompts.types import PromptSet
 
 Arrays = Sequence[np.ndarray]
 
@@ -91,6 +92,12 @@ class LearnedPredictor(ClassPredictor):
         super().__init__(parts.encode, classes, window, name, engine)
         self.parts, self.shipped, self.base_sha256 = parts, tuple(classes), base_sha256
         self._loaded: dict[tuple[Path, int], LearnedPrompt] = {}
+
+    def depends_on(self, prompts: PromptSet) -> str:
+        """What of the learned prompts that are asked for may change: their files and when these were written."""
+        asked = {" ".join(prompt.name.lower().split()) for prompt in prompts.of("class")} - set(self.shipped)
+        known = learned_prompts(self.name, self.base_sha256) if asked else {}
+        return " ".join(f"{name}@{known[name].stat().st_mtime_ns}" for name in sorted(asked & set(known)))
 
     def channel(self, name: str) -> int:
         """The number of a class among the shipped ones and then the learned ones; see :class:`ClassPredictor`."""

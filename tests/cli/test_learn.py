@@ -1,10 +1,13 @@
 """``promptzoo learn`` and ``promptzoo learned``: a structure is taught, shared, used and forgotten."""
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from promptzoo.inference import load_predictor
+from promptzoo.prompts.types import ClassPrompt, PromptSet
 from promptzoo.training import prompt_tuning
 
 
@@ -34,11 +37,17 @@ def test_teach_use_share_forget(run, cases, tmp_path):
     answer = json.loads(run("segment", tmp_path / "0.png", "--class", "bright disc", "--bundle", "prompt_tuned_seg",
                             "--engine", "torch", "--out", tmp_path / "m.png", "--json").stdout)
     assert answer["objects"][0]["voxels"] > 50
+    predictor = load_predictor("prompt_tuned_seg", engine="torch")
+    learned, shipped = (PromptSet((ClassPrompt(name),)) for name in ("Bright  disc", predictor.shipped[0]))
+    told_before = predictor.depends_on(learned)
+    file = tmp_path / "data" / "learned" / "prompt_tuned_seg" / "bright_disc.safetensors"
+    os.utime(file, ns=(1, 1))
+    assert told_before and predictor.depends_on(learned) != told_before and not predictor.depends_on(shipped)
     order = json.loads(run("learned", "rank", "bright disc", cases, "--engine", "torch", "--json").stdout)
     assert len(order) == 3 and order[0]["disagreement"] >= order[-1]["disagreement"]
     assert "--replace" in run("learn", "bright disc", cases, code=2).stderr
     shared = tmp_path / "shared.safetensors"
-    shared.write_bytes((tmp_path / "data" / "learned" / "prompt_tuned_seg" / "bright_disc.safetensors").read_bytes())
+    shared.write_bytes(file.read_bytes())
     assert [entry["name"] for entry in json.loads(run("learned", "list", "--json").stdout)] == ["bright disc"]
     run("learned", "remove", "bright disc")
     assert json.loads(run("learned", "list", "--json").stdout) == []

@@ -170,6 +170,19 @@ def test_memory_is_bounded_in_bytes_and_keeps_the_last_answer(store, volume):
     assert len(tiny.predictor.decoded) == 6 and tiny.runner.held_bytes() == ANSWER_BYTES
 
 
+def test_an_answer_from_files_that_changed_is_not_shown_again(store, volume):
+    """Learned prompts and finished cases are files: written anew, they give another answer to the same prompts."""
+    desk, written = Desk(store, volume), [1]
+    desk.predictor.depends_on = lambda prompts: f"{len(prompts)} prompts, files of {written[0]}"
+    first = bits(desk.click(1, 1, 1))
+    assert bits(desk.live()) == first and len(desk.predictor.decoded) == 1
+    written[0] = 2
+    desk.live()
+    assert len(desk.predictor.decoded) == 2
+    written[0] = 1
+    assert bits(desk.live()) == first and len(desk.predictor.decoded) == 2
+
+
 def test_idle_sessions_leave_the_memory_and_not_the_disk(store, volume):
     now = [0.0]
     desk = Desk(store, volume, SessionRunner(idle_s=60, clock=lambda: now[0]))

@@ -23,7 +23,7 @@ def work_on_ray(job: Job, studies: Sequence[Study], actors: int, retries: int, a
     Raises:
         MissingDependencyError: without ``ray``.
     """
-    ray = require("ray", "promptzoo batch --ray", "ray")
+    ray = require("ray", "promptzoo batch --ray", "scale")
     if not ray.is_initialized():
         try:
             ray.init(address=address, log_to_driver=False)
@@ -31,8 +31,11 @@ def work_on_ray(job: Job, studies: Sequence[Study], actors: int, retries: int, a
             if address != "auto":
                 raise
             ray.init(log_to_driver=False)
-    remote = ray.remote(max_restarts=0, num_cpus=1)(_Actor)
-    idle = [remote.remote(job, make) for _ in range(max(1, min(actors, len(studies))))]
+    count = max(1, min(actors, len(studies)))
+    # an actor that the cluster has no room for would wait for ever: more actors than cores share them
+    share = min(1.0, int(100 * ray.cluster_resources().get("CPU", 1.0) / count) / 100)
+    remote = ray.remote(max_restarts=0, num_cpus=max(0.01, share))(_Actor)
+    idle = [remote.remote(job, make) for _ in range(count)]
     waiting, running = [(study, 1) for study in reversed(studies)], {}
     while waiting or running:
         while waiting and idle:

@@ -4,6 +4,9 @@ The answer to a state is that of its last step, and a step is ``decode(prompts, 
 before)``; see :mod:`promptzoo.inference.sessions.state` for the steps. It depends on nothing else, so an undo shows
 exactly the earlier mask, and what was dropped from memory is computed again from the log, bit for bit, as long as the
 bundle version and the engine are the same.
+
+Where an answer depends on files as well (finished cases, learned prompts), a predictor has ``depends_on(prompts) ->
+str``, which changes with them; answers under another value are not used.
 """
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ class SessionRunner:
             raise BundleError(complain("predictor of the session", predictor.name, session.info.bundle))
         state = session.state(upto) if state is None else state
         scope = (session.info.image_hash, session.info.bundle, session.info.bundle_version,
-                 str(getattr(predictor, "engine", "")))
+                 str(getattr(predictor, "engine", "")), _files(predictor, state.prompts))
         self.expire()
         steps = state.steps
         found, prediction = self._recall([(*scope, step.key) for step in steps])
@@ -137,6 +140,12 @@ def take_step(step: Step, predictor: Predictor, encoded: Any, before: Prediction
     if step.dropped is not None:
         return _without(before, step.dropped)
     return predictor.decode(encoded, step.prompts, before if before is not None and before.objects else None)
+
+
+def _files(predictor: Predictor, prompts: PromptSet) -> str:
+    """What the predictor says of the files behind its answer; nothing for those that need none."""
+    told = getattr(predictor, "depends_on", None)
+    return "" if told is None else str(told(prompts))
 
 
 def nbytes(prediction: Prediction) -> int:

@@ -1,0 +1,1 @@
+"""``promptzoo federate``: several sites train one bundle without showing each other a case."""
