@@ -3,7 +3,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$root/.venv
-extras=label,export,test
+extras=label,export,scale,test
 
 # Prints the first interpreter that is Python 3.11; says what to do if there is none.
 find_python() {

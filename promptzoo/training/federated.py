@@ -92,8 +92,8 @@ class Site:
         write_datalist(cases, place / "cases.csv")
         self.algo = MonaiAlgo(str(bundle.path), local_epochs=1, send_weight_diff=False,
                               train_kwargs=_changes(bundle, plan, place), config_evaluate_filename=None)
-        logging.getLogger("monai.fl").setLevel(logging.WARNING)
-        logging.getLogger(type(self.algo).__module__).setLevel(logging.WARNING)
+        for chatty in (type(self.algo).__module__, "monai.networks.utils"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="executing the bundle config")  # it is the bundle installed here
             self.algo.initialize({ExtraItems.CLIENT_NAME: name, ExtraItems.APP_ROOT: ""})
