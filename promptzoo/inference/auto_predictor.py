@@ -32,6 +32,9 @@ class AutoPromptPredictor(InteractivePredictor):
         others: arguments of :class:`InteractivePredictor`.
     """
 
+    all_slices = False
+    """Whether a class prompt on a volume that names no place means all slices."""
+
     def __init__(self, *others: Any, finder: PromptFinder, classes: Sequence[str], **named: Any) -> None:
         super().__init__(*others, **named)
         self.finder, self.classes = finder, tuple(classes)
@@ -117,22 +120,32 @@ class AutoPromptPredictor(InteractivePredictor):
         slices = prompted_slices(merged, axis, state.data.shape[axis])
         if state.canonical.is_2d:
             slices = [0]
+        elif not slices and self.all_slices:
+            slices = list(range(state.data.shape[axis]))
         elif not slices:
             raise PromptError(complain(f"class prompt on a volume of {state.data.shape[axis]} slices", "no place",
                                        "a box or a click of the same object on each slice meant"))
         areas = [ObjectPrompts.of(PromptSet((box,)), state.canonical) for box in boxes]
         found = [(axis, index, one) for index in slices
-                 for one in self._on_slice(state, axis, index, merged.on_slice(axis, index),
+                 for one in self._on_slice(state, name, axis, index, merged.on_slice(axis, index),
                                            [a.on_slice(axis, index) for a in areas])]
         self._last = (state, name, known, found)
         return found
 
-    def _on_slice(self, state: EncodedImage, axis: int, index: int, told: ObjectPrompts,
+    def found_on(self, state: EncodedImage, image: np.ndarray, spacing: Sequence[float], name: str) -> list[Found]:
+        """All objects of a class on a slice ``[H, W]`` of an image, with pixels of ``spacing`` millimetres."""
+        return self.finder(image, spacing)
+
+    def shown(self, state: EncodedImage, image: np.ndarray) -> np.ndarray:
+        """A slice as the finder is to see it."""
+        return image
+
+    def _on_slice(self, state: EncodedImage, name: str, axis: int, index: int, told: ObjectPrompts,
                   areas: Sequence[ObjectPrompts]) -> list[Found]:
         """What is found on a slice after a person's boxes and clicks."""
-        image = np.take(state.data, index, axis)
+        image = self.shown(state, np.take(state.data, index, axis))
         spacing = [state.canonical.spacing_mm[a] for a in range(3) if a != axis]
-        found = self.finder(image, spacing)
+        found = self.found_on(state, image, spacing, name)
         places = [area.box for area in areas if area.box is not None]
         if areas:
             found = [one for one in found if any(_within(_middle(one), box) for box in places)]

@@ -13,9 +13,11 @@ from promptzoo.inference.loader import load_network
 from promptzoo.networks.deltas import read_file
 from promptzoo.prompts import Box, PromptSet
 from promptzoo.training.lesions import LesionSlices
+from promptzoo.training.stacks import CineStacks
 
 from .conftest import dice
 from .scenes import box_of, scenes
+from .stacks import click_on, middle_slices, prompted
 
 HELD_OUT, COUNT = 880_011, 10
 """No training uses this seed."""
@@ -92,3 +94,11 @@ def test_medsam_answers_boxes_as_well_as_the_base(held_out):
         before, after = ([dice(one.decode(one.encode(volume), box).objects[0].mask, mask)
                           for (volume, mask), box in zip(held_out, prompts)] for one in (base, tuned))
         assert np.mean(after) >= np.mean(before) - 0.02, (shift, np.mean(before), np.mean(after))
+
+
+def test_the_frames_before_and_after_tell_what_a_frame_lost():
+    """Clicks on ventricles and myocardium of held-out heart cycles."""
+    predictor, pairs = _predictor("chen-cine-sam"), middle_slices(CineStacks(3, 3, 96, 3, seed=HELD_OUT))
+    own, none, others = (prompted(predictor, pairs, n, click_on).mean() for n in ("own", "none", "others"))
+    print(own, none, others)
+    assert own > none + 0.05 and own > others + 0.03, np.round((own, none, others), 3)

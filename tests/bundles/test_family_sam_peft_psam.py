@@ -9,7 +9,7 @@ from promptzoo.inference import load_predictor
 from promptzoo.inference.loader import load_network
 from promptzoo.training.radiographs import RadiographWindows
 
-from .stacks import boxed
+from .stacks import prompted
 
 HELD_OUT = 880_007
 """No training uses this seed."""
@@ -23,7 +23,7 @@ def test_learned_prompts_help_where_they_were_trained():
     for n in range(len(windows)):
         for image, label in zip(windows[n]["image"].numpy(), windows[n]["label"].numpy()):
             pairs.append((Volume(100 * image[0][..., None], Grid((128, 128, 1), np.eye(4))), label[0]))
-    before, after = (boxed(one, pairs).mean() for one in (base, predictor))
+    before, after = (prompted(one, pairs).mean() for one in (base, predictor))
     print(before, after)
     assert after > before + 0.005, f"{after:.3f} against {before:.3f}"
 

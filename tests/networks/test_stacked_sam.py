@@ -38,7 +38,7 @@ def test_it_starts_as_the_base_on_the_middle_slice(base, hyper):
 def woken(network):
     """The network with adapters that add something."""
     for name, parameter in network.named_parameters():
-        if "adapter" in name and ".up." in name:
+        if "adapter" in name and (".up." in name or name.endswith(".gate")):
             torch.nn.init.normal_(parameter, std=0.3)
     return network
 
