@@ -52,17 +52,24 @@ class ByReference(InteractivePredictor):
             if info.object_id not in named:
                 answers.append(super().decode(state, plain, previous).objects[0])
                 continue
-            made = self.propose(state, own.of("reference"))  # type: ignore[arg-type]
-            told: dict[str, Any] = {"similarity": round(made.similarity, 4)}
-            if made.reason and not len(plain):
-                nothing = np.zeros((1, 1, 1), np.float32)
-                answers.append(ObjectPrediction(info.object_id, state.source, (0, 0, 0), nothing, 0.0,
-                                                info={**told, "reason": made.reason}))
-                continue
-            asked = replace(plain, prompts=made.prompts.prompts + plain.prompts)
-            if self.carried:
-                asked = replace(asked, through_slices=not state.canonical.is_2d)
-            answer = super().decode(state, asked, previous).objects[0]
-            told |= {"generated": json.dumps(made.prompts.to_json())} if len(made.prompts) else {"note": made.reason}
-            answers.append(replace(answer, info={**answer.info, **told}))
+            answers.append(self.referred(state, info.object_id, own.of("reference"), plain, previous))
         return Prediction(state.source, tuple(answers), time.perf_counter() - started, self.engine)
+
+    def referred(self, state: EncodedImage, object_id: int, references: Sequence[ReferencePrompt], plain: PromptSet,
+                 previous: Prediction | None) -> ObjectPrediction:
+        """The answer for an object with references, beside which ``plain`` are its other prompts, in world space."""
+        made = self.propose(state, references)
+        told: dict[str, Any] = {"similarity": round(made.similarity, 4)}
+        if made.reason and not len(plain):
+            return self.nothing(state, object_id, {**told, "reason": made.reason})
+        asked = replace(plain, prompts=made.prompts.prompts + plain.prompts)
+        if self.carried:
+            asked = replace(asked, through_slices=not state.canonical.is_2d)
+        answer = super().decode(state, asked, previous).objects[0]
+        told |= {"generated": json.dumps(made.prompts.to_json())} if len(made.prompts) else {"note": made.reason}
+        return replace(answer, info={**answer.info, **told})
+
+    @staticmethod
+    def nothing(state: EncodedImage, object_id: int, info: dict[str, Any]) -> ObjectPrediction:
+        """An empty mask and why it is empty."""
+        return ObjectPrediction(object_id, state.source, (0, 0, 0), np.zeros((1, 1, 1), np.float32), 0.0, info=info)

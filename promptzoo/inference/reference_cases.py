@@ -12,7 +12,7 @@ from promptzoo.core.volume import Volume
 from promptzoo.data.arrays import onto_grid
 from promptzoo.data.io import file_format, read_image, read_mask
 from promptzoo.inference.state import EncodedImage
-from promptzoo.prompts.types import ReferencePrompt
+from promptzoo.prompts.types import PromptSet, ReferencePrompt
 
 ROOT_VARIABLE = "PROMPTZOO_REFERENCES"
 """In a server: the only folder from which cases are read, so that a request cannot name other files of the machine."""
@@ -26,6 +26,25 @@ def _place(name: str, what: str) -> Path:
     if not path.exists():
         raise NotFoundError(complain(what, name, "an existing image and mask"))
     return path
+
+
+EXAMPLE_KINDS = frozenset({"point", "box", "scribble", "lasso", "mask"})
+"""Kinds of prompt that may stand for the mask of a finished case."""
+
+
+def open_example(prompt: ReferencePrompt) -> tuple[Volume, np.ndarray | PromptSet]:
+    """Image of a reference prompt, and its mask as :func:`open_case` gives it; or, where a JSON file of a prompt set
+    stands for the mask, the prompts of the object whose number is the label's, in world space.
+
+    Raises:
+        NotFoundError, ImageError, PromptError: as :func:`open_case`; also if the prompts are of other kinds than
+            :data:`EXAMPLE_KINDS`, not fit the image, or do not speak of the object.
+    """
+    if Path(prompt.mask).suffix.lower() != ".json":
+        return open_case(prompt)
+    volume = read_image(_place(prompt.image, "reference image"))
+    read = PromptSet.from_json(_place(prompt.mask, "reference prompts").read_text())
+    return volume, read.for_object(prompt.label_value).check_on(volume.grid, EXAMPLE_KINDS).to_world(volume.grid)
 
 
 def open_case(prompt: ReferencePrompt) -> tuple[Volume, np.ndarray]:
