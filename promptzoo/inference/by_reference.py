@@ -10,6 +10,7 @@ import numpy as np
 
 from promptzoo.core.protocols import ObjectPrediction, Prediction
 from promptzoo.inference.interactive import InteractivePredictor
+from promptzoo.inference.reference_cases import written
 from promptzoo.inference.state import EncodedImage
 from promptzoo.prompts.types import PromptSet, ReferencePrompt
 
@@ -28,6 +29,10 @@ class ByReference(InteractivePredictor):
 
     carried = False
     """Whether what was made for a volume is carried through its slices."""
+
+    def depends_on(self, prompts: PromptSet) -> str:
+        """What of the finished cases may change: their files and when these were written."""
+        return written(prompts)
 
     def propose(self, state: EncodedImage, references: Sequence[ReferencePrompt]) -> Made:
         """Prompts for an object that references speak of."""

@@ -16,7 +16,7 @@ from promptzoo.inference.examples import ContextParts, ContextSettings, Example,
 from promptzoo.inference.interactive import INTERACTIVE_KINDS, InteractivePredictor
 from promptzoo.inference.looks import as_chance, bounds
 from promptzoo.inference.object_prompts import ObjectPrompts
-from promptzoo.inference.reference_cases import Plane, open_example, plane_of
+from promptzoo.inference.reference_cases import Plane, open_example, plane_of, stamps
 from promptzoo.inference.resample import Window
 from promptzoo.inference.state import EncodedImage
 from promptzoo.inference.through import prompted_slices, slice_axis
@@ -200,7 +200,7 @@ class ContextPredictor(ByReference):
 
     def _example(self, prompt: ReferencePrompt, axis: int) -> Example:
         """The slice of a reference that is shown, kept until its files change."""
-        key = (prompt.image, prompt.mask, prompt.label_value, axis, *_stamps(prompt))
+        key = (prompt.image, prompt.mask, prompt.label_value, axis, *stamps(prompt))
         if key not in self._examples:
             self._examples[key] = Example.of(Path(prompt.image).name, *open_example(prompt), axis)
             while len(self._examples) > KEPT:
@@ -241,11 +241,6 @@ def _alike(one: np.ndarray, other: np.ndarray) -> float:
     flat = [value - flat[1].mean(1, keepdims=True) for value in flat]
     flat = [value / (np.linalg.norm(value, axis=0) + 1e-6) for value in flat]
     return float((flat[0].T @ flat[1]).max(1).mean())
-
-
-def _stamps(prompt: ReferencePrompt) -> tuple[float, ...]:
-    places = [Path(name) for name in (prompt.image, prompt.mask)]
-    return tuple(place.stat().st_mtime if place.exists() else 0.0 for place in places)
 
 
 def _digest(references: Sequence[ReferencePrompt], boxes: Sequence[Any]) -> str:

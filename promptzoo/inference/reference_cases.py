@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promptzoo.core.errors import NotFoundError, PromptError, complain
+from promptzoo.core.errors import NotFoundError, PromptError, PromptZooError, complain
 from promptzoo.core.volume import Volume
 from promptzoo.data.arrays import onto_grid
 from promptzoo.data.io import file_format, read_image, read_mask
@@ -26,6 +26,24 @@ def _place(name: str, what: str) -> Path:
     if not path.exists():
         raise NotFoundError(complain(what, name, "an existing image and mask"))
     return path
+
+
+def stamps(prompt: ReferencePrompt) -> tuple[int, ...]:
+    """When the files behind a reference prompt were last written, nanoseconds; 0 for one that is not there."""
+    found = []
+    for name in (prompt.image, prompt.mask):
+        try:
+            found.append(_place(name, "reference").stat().st_mtime_ns)
+        except (PromptZooError, OSError):
+            found.append(0)
+    return tuple(found)
+
+
+def written(prompts: PromptSet) -> str:
+    """The files behind the reference prompts of a set, and when they were last written."""
+    told = {f"{prompt.image} {prompt.mask} {stamps(prompt)}"  # type: ignore[attr-defined,arg-type]
+            for prompt in prompts.of("reference")}
+    return "; ".join(sorted(told))
 
 
 EXAMPLE_KINDS = frozenset({"point", "box", "scribble", "lasso", "mask"})
