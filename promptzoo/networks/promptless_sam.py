@@ -24,8 +24,8 @@ class LowRankSam(PromptableSam):
 
     Zhang and Liu, "Customized Segment Anything Model for Medical Image Segmentation" (SAMed), 2023, section 3: rank 4
     on query and value projections, the decoder, tuned, gives the masks of all classes in one pass from the default
-    prompt embedding, tuned as well. There the encoder is a transformer; here its convolutions get the updates, of the
-    decoder the two-way transformer gets them too, and one hypernetwork serves all class tokens.
+    prompt embedding, tuned as well. There the encoder is a transformer; here its convolutions get the updates, in the
+    decoder the two-way transformer does too, and one hypernetwork serves all class tokens.
 
     Args:
         classes: number of classes beside the background.
