@@ -11,18 +11,21 @@ from promptzoo.core.optional import require
 from promptzoo.networks.sam import PromptableSam, PyramidEncoder
 from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS
 
-LOW_RANK_TARGETS = r"image_encoder\..*\.conv\d\.conv|mask_decoder\..*\.(q_proj|v_proj)"
+LOW_RANK_TARGETS = r"image_encoder\.(levels|neck|merge)\..*\.conv\d\.conv|mask_decoder\..*\.(q_proj|v_proj)"
 """Where low-rank updates go: query and value projections, and the convolutions that stand in the place of an encoder's
 attention."""
+
+TUNED = ("class_tokens", "default_prompt", "mask_decoder.output_hypernetworks_mlps.0.", "mask_decoder.upscale_")
+"""Beginnings of the names of what is trained as it is: the default prompt, and the decoder's way to masks."""
 
 
 class LowRankSam(PromptableSam):
     """Low-rank updates of encoder and decoder, and one mask token per class in the place of prompts.
 
     Zhang and Liu, "Customized Segment Anything Model for Medical Image Segmentation" (SAMed), 2023, section 3: rank 4
-    on query and value projections, the decoder gives the masks of all classes in one pass from the prompt encoder's
-    answer to no prompt. There the encoder is a transformer; here its convolutions get the updates, and one
-    hypernetwork, tuned, serves all class tokens.
+    on query and value projections, the decoder, tuned, gives the masks of all classes in one pass from the default
+    prompt embedding, tuned as well. There the encoder is a transformer; here its convolutions get the updates, in the
+    decoder the two-way transformer does too, and one hypernetwork serves all class tokens.
 
     Args:
         classes: number of classes beside the background.
@@ -37,11 +40,11 @@ class LowRankSam(PromptableSam):
         super().__init__(**sizes)
         peft = require("peft", "low-rank updates")
         self.class_tokens = nn.Embedding(classes + 1, self.hidden)
+        self.default_prompt = nn.Parameter(torch.zeros(1, self.hidden, 1, 1))
         peft.inject_adapter_in_model(
             peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=LOW_RANK_TARGETS, lora_dropout=0.0), self)
-        tuned = ("class_tokens", "mask_decoder.output_hypernetworks_mlps.0.")
         for name, parameter in self.named_parameters():
-            parameter.requires_grad = "lora_" in name or name.startswith(tuned)
+            parameter.requires_grad = "lora_" in name or name.startswith(TUNED)
 
     def tuned(self) -> list[nn.Parameter]:
         """The parameters to train."""
@@ -52,8 +55,8 @@ class LowRankSam(PromptableSam):
         own = {name.replace(".base_layer.", "."): name for name in self.state_dict()}
         found = {own.get(name, name): value for name, value in super().inherited(state).items()}
         token, tokens = found.get("mask_decoder.mask_tokens.weight"), self.class_tokens.weight
-        if token is not None and "class_tokens.weight" not in found:  # each class starts near the base's first mask
-            spread = 0.3 * token[0].float().std() * tokens.detach() / tokens.detach().std()
+        if token is not None and "class_tokens.weight" not in found:  # the classes start around the base's first mask
+            spread = token[0].float().std() * tokens.detach() / tokens.detach().std()
             found["class_tokens.weight"] = (token[:1].float() + spread).to(token.dtype)
         return found
 
@@ -71,7 +74,7 @@ class LowRankSam(PromptableSam):
         own = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, self.class_tokens.weight], 0)
         nothing = fine.new_zeros(fine.shape[0], len(DENSE_CHANNELS), fine.shape[2] // 2, fine.shape[3] // 2)
         queries, value = self._attended(embedding, self._places(embedding), own, None,
-                                        self.prompt_encoder.mask_embed(nothing), s0, s1)
+                                        self.prompt_encoder.mask_embed(nothing) + self.default_prompt, s0, s1)
         weights = decoder.output_hypernetworks_mlps[0](queries[:, 2:2 + self.class_tokens.num_embeddings])
         return torch.einsum("bnc,bchw->bnhw", weights, value)
 
