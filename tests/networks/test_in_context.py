@@ -65,7 +65,7 @@ def test_likeness_finds_what_looks_the_same():
 
 
 def test_selector_starts_without_a_preference():
-    scores = Selector(16)(torch.randn(3, 16, 4, 4), torch.randn(3, 16, 4, 4), torch.rand(3, 1, 4, 4))
+    scores = Selector()(torch.randn(3, 16, 4, 4), torch.randn(3, 16, 4, 4), torch.rand(3, 1, 4, 4))
     assert scores.shape == (3, 1) and not scores.any()
 
 
