@@ -195,6 +195,26 @@ def test_a_tiny_crop_is_a_prompt_for_cells(bundle, predictor, finished, dice):
     assert tiled > CELLS and tiled > max(whole, blind) + 0.05, (tiled, whole, blind)
 
 
+def test_a_volume_after_another_volume(predictor, tmp_path, dice):
+    """A bright ellipsoid with a dark one beside it, after another such volume: marked on the slice with most of it and
+    carried through the others; measured 0.98."""
+    def drawn(centre, seed):
+        at = np.stack(np.meshgrid(*[np.arange(n) for n in (64, 56, 16)], indexing="ij"), -1)
+        bright, dark = (((at - middle) / (11, 9, 6)) ** 2 for middle in (centre, np.array(centre) + (24, 4, 0)))
+        mask, other = bright.sum(-1) <= 1, dark.sum(-1) <= 1
+        noise = np.random.default_rng(seed).normal(0, 6, mask.shape)
+        return (100.0 + 80 * mask - 60 * other + noise).astype(np.float32), mask
+
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    (image, mask), (query, truth) = drawn((20, 24, 8), 0), drawn((23, 30, 7), 1)
+    for name, data in (("image", image), ("mask", mask.astype(np.uint8))):
+        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
+    example = ReferencePrompt(str(tmp_path / "image.nii.gz"), str(tmp_path / "mask.nii.gz"))
+    state = predictor.encode(Volume(query, Grid(query.shape, affine)))
+    found = predictor.decode(state, PromptSet((example,))).objects[0].mask
+    assert dice(found, truth) > 0.7 and found.any((0, 1)).sum() > 6, dice(found, truth)
+
+
 def test_files_of_an_example(predictor, pictures, finished, monkeypatch, tmp_path):
     """What is missing, wrong or outside the studies of a server is told in one line."""
     good = finished(pictures[0][0], pictures[0][1][HEART])

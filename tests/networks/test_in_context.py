@@ -2,7 +2,8 @@
 import pytest
 import torch
 
-from promptzoo.networks.in_context import InContextNet, Likeness, Selector, inside_outside
+from promptzoo.networks.example_selector import Selector
+from promptzoo.networks.in_context import InContextNet, Likeness, inside_outside
 from promptzoo.prompts.encoders.context import CONTEXT_CHANNELS
 
 CHANNEL = {name: n for n, name in enumerate(CONTEXT_CHANNELS)}
