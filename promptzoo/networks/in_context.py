@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from monai.networks.blocks.dynunet_block import UnetResBlock
 from torch import nn
 
+from promptzoo.networks.example_selector import Selector
 from promptzoo.networks.sam import PyramidEncoder
 from promptzoo.networks.text_guided import NORM, Attend, places
 from promptzoo.prompts.encoders.context import CONTEXT_CHANNELS
@@ -132,35 +133,6 @@ class PromptBlock(nn.Module):
         return value + self.cross(value, template)
 
 
-class Selector(nn.Module):
-    """How useful a finished case is likely to be for a query, from both images and the case's mask.
-
-    Args:
-        hidden: features of the encoder's embedding.
-        width: features of the comparison.
-    """
-
-    def __init__(self, hidden: int, width: int = 32) -> None:
-        super().__init__()
-        self.project = nn.Linear(hidden, width)
-        self.score = nn.Sequential(nn.Linear(2 * width + 6, 48), nn.GELU(), nn.Linear(48, 1))
-        nn.init.zeros_(self.score[-1].weight)
-        nn.init.zeros_(self.score[-1].bias)
-
-    def forward(self, query: torch.Tensor, template: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-        """``query`` and ``template`` ``[B, hidden, h, w]``, ``inside`` ``[B, 1, h, w]``; scores ``[B, 1]``."""
-        one, other = query.flatten(2).transpose(1, 2), template.flatten(2).transpose(1, 2)
-        share = inside.flatten(1)[..., None]
-        means = [self.project(value.mean(1)) for value in (one, other)]
-        whole = [F.normalize(value.mean(1), dim=-1) for value in (one, other)]
-        one, other = F.normalize(one, dim=-1), F.normalize(other, dim=-1)
-        best = one @ other.transpose(1, 2)
-        told = torch.cat([(whole[0] * whole[1]).sum(-1, keepdim=True), (one * other).sum(-1).mean(1, keepdim=True),
-                          best.amax(2).mean(1, keepdim=True), best.amax(1).mean(1, keepdim=True),
-                          (best.amax(1)[..., None] * share).sum(1) / (share.sum(1) + 0.1), share.mean(1).sqrt()], 1)
-        return self.score(torch.cat([(means[0] - means[1]).abs(), means[0] * means[1], 4 * told], 1))
-
-
 class InContextNet(nn.Module):
     """Query, templates, and what is meant on them, to a mask.
 
@@ -189,7 +161,7 @@ class InContextNet(nn.Module):
         self.last = nn.Conv2d(half, 16, 1)
         self.out = nn.Sequential(nn.Conv2d(16 + fine, 16, 3, padding=1), nn.GELU(), nn.Conv2d(16, 1, 3, padding=1))
         nn.init.constant_(self.out[-1].bias, -1.0)  # type: ignore[arg-type]
-        self.selector = Selector(hidden)
+        self.selector = Selector()
 
     def tuned(self) -> list[nn.Parameter]:
         """The parameters to train for masks: all but those of encoder and selector."""

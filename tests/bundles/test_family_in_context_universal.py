@@ -13,6 +13,7 @@ from promptzoo.core.errors import NotFoundError, PromptError
 from promptzoo.core.geometry import Grid
 from promptzoo.core.seeding import generator
 from promptzoo.core.volume import Volume
+from promptzoo.data.synthesis.nuclei import ProceduralNuclei
 from promptzoo.inference import load_predictor
 from promptzoo.inference.loader import load_network
 from promptzoo.inference.reference_cases import ROOT_VARIABLE
@@ -22,7 +23,8 @@ from promptzoo.training.radiographs import radiograph
 
 SEED = 977_000_011
 LUNGS, RIGHT, LEFT, HEART = 0, 1, 2, 3
-LEAST_GAIN, GROWTH, SELECTION, CELLS = 0.1, 0.01, 0.02, 0.5
+LEAST_GAIN, GROWTH, SELECTION, BOXED, CELLS = 0.10, 0.01, 0.06, 0.04, 0.60
+"""Gains in Dice, and the Dice of cells; measured 0.15 or more, 0.019, 0.127, 0.071 and 0.72."""
 
 
 def volume(image):
@@ -104,7 +106,7 @@ def test_the_example_decides_what_is_marked(predictor, pictures, finished, dice)
 def test_a_growing_context_helps(predictor, pictures, finished, dice):
     """Four examples at once against each of them alone: mean Dice of structures that were never trained."""
     one, many = [], []
-    for structure in (LUNGS, RIGHT, HEART):
+    for structure in (LUNGS, HEART):
         examples = [finished(image, masks[structure]) for image, masks in pictures]
         for n, (image, masks) in enumerate(pictures):
             others = [example for m, example in enumerate(examples) if m != n]
@@ -131,16 +133,17 @@ def test_prompts_stand_for_the_mask_of_an_example(predictor, pictures, finished,
         assert dice(answers[wanted], pictures[1][1][wanted]) > dice(answers[wanted], pictures[1][1][other]) + 0.2
 
 
-def test_a_box_and_an_example_beat_each_alone(predictor, slides, finished, dice):
-    """On glomeruli: mean Dice of examples, of the box, and of both."""
-    examples, rows = [finished(*case) for case in slides[:4]], []
-    for image, mask in slides[4:]:
+def test_a_box_and_an_example_beat_each_alone(predictor, pictures, finished, dice):
+    """On the heart in radiographs: mean Dice of two examples, of the box, and of both."""
+    cases = [(image, masks[HEART]) for image, masks in pictures]
+    examples, rows = [finished(*case) for case in cases[:2]], []
+    for image, mask in cases[2:]:
         at = np.argwhere(mask)
         box = Box((*map(float, at.min(0)), 0.0), (*map(float, at.max(0) + 1), 1.0), 1, "voxel")
         rows.append([dice(answered(predictor, image, *prompts), mask)
                      for prompts in (examples, [box], [*examples, box])])
     shown, boxed, both = np.mean(rows, 0)
-    assert both > shown + 0.03 and both > boxed, (shown, boxed, both)
+    assert both > shown + BOXED and both > boxed + BOXED, (shown, boxed, both)
 
 
 def test_clicks_correct_what_examples_say(predictor, pictures, finished, dice):
@@ -160,37 +163,28 @@ def test_clicks_correct_what_examples_say(predictor, pictures, finished, dice):
     assert np.array_equal(made.of("mask")[0].mask[..., 0], first.objects[0].mask[..., 0])
 
 
-def test_learned_selection_beats_random(bundle, predictor, finished, dice):
-    """meta-vps: of eight finished cases, half of them of the other stain, one is shown: the learned choice against the
-    mean over all."""
-    if bundle.systems["meta-vps"] != "works":
-        pytest.skip("the selector of the shipped weights is not trained yet")
-    from promptzoo.training.episode_sources import Sources
-
-    sources = Sources(SEED + 7, 128, 1, spread=3.0)
-    predictor = load_predictor(bundle.path, "torch", variant="meta-vps")
+def test_learned_selection_beats_random(bundle, predictor, pictures, finished, dice):
+    """meta-vps: of four finished cases, two of them upside down, one is shown: the learned choice against the mean over
+    all; lungs, heart."""
+    learner = load_predictor(bundle.path, "torch", variant="meta-vps")
     learned, each = [], []
-    for n in range(3):
-        rng = generator(SEED, 40, n)
-        cases = None
-        while cases is None:
-            cases = sources.draw("nuclei", rng, 9, "")
-        image, mask = cases[0]
-        examples = [finished(*case) for case in cases[1:]]
-        learned.append(dice(answered(predictor, image, *examples), mask))
-        each.append(np.mean([dice(answered(predictor, image, example), mask) for example in examples]))
-    assert np.mean(learned) > np.mean(each) + SELECTION, (learned, each)
+    for structure in (RIGHT, HEART):
+        cases = [(image, masks[structure]) for image, masks in pictures]
+        for n, (image, mask) in enumerate(cases):
+            others = [finished(*(layer[:, ::-1] if m % 2 else layer for layer in case))
+                      for m, case in enumerate(case for k, case in enumerate(cases) if k != n)]
+            learned.append(dice(answered(learner, image, *others), mask))
+            each.append(np.mean([dice(answered(predictor, image, example), mask) for example in others]))
+    assert np.mean(learned) > np.mean(each) + SELECTION, (np.mean(learned), np.mean(each))
 
 
 def test_a_tiny_crop_is_a_prompt_for_cells(bundle, predictor, finished, dice):
     """kato-oneshot-cell: a corner of another image with its nuclei, on images of the same stain, against the bundle
     without tiles and against what marks without being told."""
-    sources = Sources(SEED + 9, 256, 1)
-    cell = load_predictor(bundle.path, "torch", variant="kato-oneshot-cell")
+    nuclei, cell = ProceduralNuclei(192, SEED, 0.0), load_predictor(bundle.path, "torch", variant="kato-oneshot-cell")
     rng, rows = generator(SEED, 50), []
     while len(rows) < 3:
-        drawn = [sources.nuclei_source.sample(rng, False, True) for _ in range(2)]
-        (image, labels), (other, theirs) = drawn
+        (image, labels), (other, theirs) = (nuclei.sample(rng, False, True) for _ in range(2))
         crop = theirs[64:144, 64:144] > 0
         if not 0.1 < crop.mean() < 0.6 or not 0.1 < (labels > 0).mean() < 0.5:
             continue
@@ -199,6 +193,26 @@ def test_a_tiny_crop_is_a_prompt_for_cells(bundle, predictor, finished, dice):
                     + [zero_knowledge(image, labels > 0, dice)])
     tiled, whole, blind = np.mean(rows, 0)
     assert tiled > CELLS and tiled > max(whole, blind) + 0.05, (tiled, whole, blind)
+
+
+def test_a_volume_after_another_volume(predictor, tmp_path, dice):
+    """A bright ellipsoid with a dark one beside it, after another such volume: marked on the slice with most of it and
+    carried through the others; measured 0.98."""
+    def drawn(centre, seed):
+        at = np.stack(np.meshgrid(*[np.arange(n) for n in (64, 56, 16)], indexing="ij"), -1)
+        bright, dark = (((at - middle) / (11, 9, 6)) ** 2 for middle in (centre, np.array(centre) + (24, 4, 0)))
+        mask, other = bright.sum(-1) <= 1, dark.sum(-1) <= 1
+        noise = np.random.default_rng(seed).normal(0, 6, mask.shape)
+        return (100.0 + 80 * mask - 60 * other + noise).astype(np.float32), mask
+
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    (image, mask), (query, truth) = drawn((20, 24, 8), 0), drawn((23, 30, 7), 1)
+    for name, data in (("image", image), ("mask", mask.astype(np.uint8))):
+        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
+    example = ReferencePrompt(str(tmp_path / "image.nii.gz"), str(tmp_path / "mask.nii.gz"))
+    state = predictor.encode(Volume(query, Grid(query.shape, affine)))
+    found = predictor.decode(state, PromptSet((example,))).objects[0].mask
+    assert dice(found, truth) > 0.7 and found.any((0, 1)).sum() > 6, dice(found, truth)
 
 
 def test_files_of_an_example(predictor, pictures, finished, monkeypatch, tmp_path):

@@ -2,7 +2,8 @@
 import pytest
 import torch
 
-from promptzoo.networks.in_context import InContextNet, Likeness, Selector, inside_outside
+from promptzoo.networks.example_selector import Selector
+from promptzoo.networks.in_context import InContextNet, Likeness, inside_outside
 from promptzoo.prompts.encoders.context import CONTEXT_CHANNELS
 
 CHANNEL = {name: n for n, name in enumerate(CONTEXT_CHANNELS)}
@@ -65,7 +66,7 @@ def test_likeness_finds_what_looks_the_same():
 
 
 def test_selector_starts_without_a_preference():
-    scores = Selector(16)(torch.randn(3, 16, 4, 4), torch.randn(3, 16, 4, 4), torch.rand(3, 1, 4, 4))
+    scores = Selector()(torch.randn(3, 16, 4, 4), torch.randn(3, 16, 4, 4), torch.rand(3, 1, 4, 4))
     assert scores.shape == (3, 1) and not scores.any()
 
 

@@ -5,7 +5,8 @@ Clicks to a Dice of 0.90 with 0, 1, 2, 4, 8 and 16 finished cases as context (Wo
 section 4). Each case of a set is segmented once per size of the context, beside the same other cases in the same order,
 so that all sizes are paired by patient. Without context the first click starts; with context its answer does, and
 clicks follow at the deepest point of the largest error, as in ``promptzoo bench``. A case that does not reach the Dice
-counts with all clicks.
+counts with all clicks. With ``--selection`` instead: the Dice beside the one case that each selector
+chooses among all others, against the mean over all of them and the best of them.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -22,9 +24,10 @@ from promptzoo.cli.maintain.measure_reference import as_reference
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.seeding import generator
 from promptzoo.evaluation.datalist import Case, Datalist
+from promptzoo.evaluation.metrics import dice
 from promptzoo.evaluation.protocols import Trial
 from promptzoo.evaluation.summary import hardware, versions
-from promptzoo.prompts import ReferencePrompt
+from promptzoo.prompts import PromptSet, ReferencePrompt
 
 MODULE = "python -m promptzoo.cli.maintain.measure_context"
 SIZES, CLICKS, TARGET, SEED = (0, 1, 2, 4, 8, 16), 20, 0.90, 11
@@ -67,14 +70,38 @@ def measure(predictor: Any, cases: Sequence[Case], queries: int, sizes: Sequence
     alone = np.array([row[1] for row in found[sizes[0]]], float)
     block: dict[str, Any] = {"patients": len(found[sizes[0]]), "target": target, "most_clicks": clicks}
     for size, rows in found.items():
-        dice, count, last = (np.array(column, float) for column in zip(*rows))
+        before, count, last = (np.array(column, float) for column in zip(*rows))
         block[f"context {size}"] = {
-            "dice_before_clicks": round(float(dice.mean()), 4), "clicks": round(float(count.mean()), 3),
+            "dice_before_clicks": round(float(before.mean()), 4), "clicks": round(float(count.mean()), 3),
             "reached": round(float((last >= target).mean()), 3), "last_dice": round(float(last.mean()), 4)}
         if size != sizes[0]:
             block[f"context {size}"] |= {"clicks_saved": round(float((alone - count).mean()), 3),
                                          "clicks_saved_95": interval(alone - count)}
     return block
+
+
+def selection(predictor: Any, cases: Sequence[Case], queries: int) -> dict[str, Any]:
+    """Dice of one set beside a single case: of a random one (the mean over all), of each selector's, of the best."""
+    found: dict[str, list[float]] = {name: [] for name in ("random", "learned", "nearest", "best")}
+    settings = predictor.context
+    with tempfile.TemporaryDirectory() as name:
+        known = [as_reference(case, Path(name)) for case in cases]
+        for n, case in enumerate(cases[:queries]):
+            state, others = predictor.encode(case.volume), [one for m, one in enumerate(known) if m != n]
+
+            def answered(*prompts: ReferencePrompt) -> float:
+                return dice(predictor.decode(state, PromptSet(prompts)).objects[0].mask, case.mask)
+
+            each = [answered(one) for one in others]
+            found["random"].append(float(np.mean(each)))
+            found["best"].append(max(each))
+            for key, selector in (("learned", "meta"), ("nearest", "nearest")):
+                predictor.context = replace(settings, selector=selector, most=1)
+                found[key].append(answered(*others))
+            predictor.context = settings
+    gain = np.array(found["learned"]) - found["random"]
+    return {"patients": len(gain), **{key: round(float(np.mean(values)), 4) for key, values in found.items()},
+            "learned_over_random": round(float(gain.mean()), 4), "learned_over_random_95": interval(gain)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,22 +117,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", type=float, default=TARGET, help="Dice that is to be reached")
     parser.add_argument("--contexts", default=",".join(map(str, SIZES)), help="sizes of the context, the first is 0")
     parser.add_argument("--variant", help="system of the bundle")
+    parser.add_argument("--selection", action="store_true", help="measure the choice of a case, not clicks")
     options = parser.parse_args(arguments)
     info, blocks = get_bundle(options.bundle), {}
     predictor = load_predictor(info.path, "torch", variant=options.variant)
     for entry in options.set:
         source = Datalist.read(options.datalist, match=entry.partition("=")[2], slices="largest")
         cases = [case for case in map(source.load, source.rows) if case.mask.any()]
-        blocks[entry.partition("=")[0]] = measure(predictor, cases, options.queries,
-                                                  [int(n) for n in options.contexts.split(",")], options.clicks,
-                                                  options.target)
+        sizes = [int(n) for n in options.contexts.split(",")]
+        blocks[entry.partition("=")[0]] = (
+            selection(predictor, cases, options.queries) if options.selection else
+            measure(predictor, cases, options.queries, sizes, options.clicks, options.target))
     told = " ".join([MODULE, info.name, "index.csv", *(f"--set {entry}" for entry in options.set), "--queries",
-                     str(options.queries), "--contexts", options.contexts, "--clicks", str(options.clicks)]
-                    + (["--variant", options.variant] if options.variant else []))
+                     str(options.queries), *(["--selection"] if options.selection else
+                                             ["--contexts", options.contexts, "--clicks", str(options.clicks)]),
+                     *(["--variant", options.variant] if options.variant else [])])
     place = info.path / "docs" / "results.json"
     results = json.loads(place.read_text()) if place.is_file() else {}
-    results[f"context, {options.variant or 'default'}"] = {"command": told, "engine": predictor.engine, **blocks,
-                                                           "hardware": hardware(), "versions": versions()}
+    kind = "selection" if options.selection else "context"
+    results[f"{kind}, {options.variant or 'default'}"] = {"command": told, "engine": predictor.engine, **blocks,
+                                                          "hardware": hardware(), "versions": versions()}
     place.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(blocks, indent=1))
     return 0
