@@ -244,5 +244,6 @@ def _alike(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _digest(references: Sequence[ReferencePrompt], boxes: Sequence[Any]) -> str:
-    told = [(one.image, one.mask, one.label_value) for one in references] + [(box.low, box.high) for box in boxes]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    """Of the examples with their files' state, and of the boxes."""
+    told = [(one.image, one.mask, one.label_value, stamps(one)) for one in references]
+    return hashlib.sha256(repr((told, [(box.low, box.high) for box in boxes])).encode()).hexdigest()[:16]

@@ -159,6 +159,8 @@ def test_clicks_correct_what_examples_say(predictor, pictures, finished, dice):
     found = second.objects[0].mask[..., 0]
     assert found[tuple(at)] == mask[tuple(at)] and dice(found, mask) > dice(first.objects[0].mask[..., 0], mask) - 0.03
     assert second.objects[0].info["examples"] == first.objects[0].info["examples"]
+    again = predictor.decode(predictor.encode(volume(image)), PromptSet((example, click)), first)
+    assert np.array_equal(again.objects[0].probability, second.objects[0].probability)
     made = PromptSet.from_json(json.loads(first.objects[0].info["generated"]))
     assert np.array_equal(made.of("mask")[0].mask[..., 0], first.objects[0].mask[..., 0])
 
