@@ -23,8 +23,8 @@ from promptzoo.training.radiographs import radiograph
 
 SEED = 977_000_011
 LUNGS, RIGHT, LEFT, HEART = 0, 1, 2, 3
-LEAST_GAIN, GROWTH, SELECTION, BOXED, CELLS = 0.10, 0.01, 0.06, 0.04, 0.60
-"""Gains in Dice, and the Dice of cells; measured 0.15 or more, 0.019, 0.127, 0.071 and 0.72."""
+LEAST_GAIN, GROWTH, SELECTION, BOXED, CELLS = 0.10, 0.01, 0.10, 0.04, 0.60
+"""Gains in Dice, and the Dice of cells; measured 0.15 or more, 0.019, 0.199, 0.071 and 0.72."""
 
 
 def volume(image):
@@ -167,16 +167,14 @@ def test_clicks_correct_what_examples_say(predictor, pictures, finished, dice):
 
 def test_learned_selection_beats_random(bundle, predictor, pictures, finished, dice):
     """meta-vps: of four finished cases, two of them upside down, one is shown: the learned choice against the mean over
-    all; lungs, heart."""
+    all; heart."""
     learner = load_predictor(bundle.path, "torch", variant="meta-vps")
-    learned, each = [], []
-    for structure in (RIGHT, HEART):
-        cases = [(image, masks[structure]) for image, masks in pictures]
-        for n, (image, mask) in enumerate(cases):
-            others = [finished(*(layer[:, ::-1] if m % 2 else layer for layer in case))
-                      for m, case in enumerate(case for k, case in enumerate(cases) if k != n)]
-            learned.append(dice(answered(learner, image, *others), mask))
-            each.append(np.mean([dice(answered(predictor, image, example), mask) for example in others]))
+    learned, each, cases = [], [], [(image, masks[HEART]) for image, masks in pictures]
+    for n, (image, mask) in enumerate(cases):
+        others = [finished(*(layer[:, ::-1] if m % 2 else layer for layer in case))
+                  for m, case in enumerate(case for k, case in enumerate(cases) if k != n)]
+        learned.append(dice(answered(learner, image, *others), mask))
+        each.append(np.mean([dice(answered(predictor, image, example), mask) for example in others]))
     assert np.mean(learned) > np.mean(each) + SELECTION, (np.mean(learned), np.mean(each))
 
 
