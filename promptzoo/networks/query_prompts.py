@@ -47,6 +47,31 @@ class FeaturePyramid(nn.Module):
         return deep, value
 
 
+class QueryLayer(nn.TransformerDecoderLayer):
+    """torch's decoder layer, written out: of its own forms exporters trace another than they run.
+
+    Args:
+        width: features.
+        heads: of attention.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__(width, heads, 2 * width, 0.0, batch_first=True)
+
+    def forward(self, queries: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Queries ``[B, N, width]`` that looked at each other and at features ``[B, M, width]``."""
+        queries = self.norm1(queries + _attended(self.self_attn, queries, queries))
+        queries = self.norm2(queries + _attended(self.multihead_attn, queries, seen))
+        return self.norm3(queries + self.linear2(F.relu(self.linear1(queries))))
+
+
+def _attended(layer: nn.MultiheadAttention, queries: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """What an attention layer says, ``[B, N, width]``."""
+    parts = [F.linear(value, weight, bias).unflatten(2, (layer.num_heads, -1)).transpose(1, 2) for value, weight, bias
+             in zip((queries, seen, seen), layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3))]
+    return layer.out_proj(F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2))
+
+
 class QueryPrompts(nn.Module):
     """Learned queries that attend to an image's features and predict prompts of objects.
 
@@ -64,8 +89,7 @@ class QueryPrompts(nn.Module):
         self.pyramid = FeaturePyramid(hidden, width)
         self.queries = nn.Parameter(torch.randn(queries or classes, width))
         self.places = nn.Conv2d(hidden, width, 1)
-        self.layers = nn.ModuleList(nn.TransformerDecoderLayer(width, 4, 2 * width, 0.0, batch_first=True)
-                                    for _ in range(layers))
+        self.layers = nn.ModuleList(QueryLayer(width) for _ in range(layers))
         self.kernels = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * width + 2))
         self.kind = nn.Sequential(nn.Linear(width + 2, width), nn.GELU(),
                                   nn.Linear(width, 1 if self.assigned else classes + 1))
@@ -111,7 +135,7 @@ class QueryPrompts(nn.Module):
         """Probability ``[B, N, classes]`` that a query is about an object of each class, from the class logits."""
         if not self.assigned:
             return told.softmax(2)[..., 1:]
-        return torch.diag_embed(torch.sigmoid(told[..., 0]))
+        return torch.sigmoid(told) * torch.eye(self.classes, device=told.device, dtype=told.dtype)
 
 
 class QueryPromptSam(PromptableSam):

@@ -165,7 +165,7 @@ class NoisyUpdate(SamUpdate):
                 moved, loss = self._correct(network, encoded, sessions, windows, truth)
                 total = total + self.box_weight * rounds * loss
                 if use:
-                    _take(sessions, moved)
+                    take(sessions, moved)
             logits, masks, ious, ambiguous = self._decode(network, encoded, sessions, windows, moved if use else None)
             total = total + engine.loss_function(logits, masks, ious, label, ambiguous)
             dices.append(float(hard_dice(logits, label).mean()))
@@ -175,7 +175,7 @@ class NoisyUpdate(SamUpdate):
                     moved, loss = self._correct(network, encoded, twins, windows, truth)
                     total = total + self.box_weight * rounds * loss
                     if use:
-                        _take(twins, moved)
+                        take(twins, moved)
                 twin_logits = self._decode(network, encoded, twins, windows, moved if use else None)[0]
                 total = total + self.consistency * rounds * disagreement(logits, twin_logits)
             answer(sessions, logits, rng)
@@ -230,7 +230,7 @@ class NoisyUpdate(SamUpdate):
         return logits.float(), masks.float(), ious.float(), ambiguous
 
 
-def _take(sessions: Sequence[WindowSession], faces: torch.Tensor) -> None:
+def take(sessions: Sequence[WindowSession], faces: torch.Tensor) -> None:
     """Give the sessions that have a box the corrected one."""
     for session, row in zip(sessions, faces.detach().cpu().numpy().astype(float)):
         if session.box is not None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from promptzoo.networks.query_prompts import QUERY_STRIDE, QueryPrompts
 from promptzoo.training.binary import full_size
-from promptzoo.training.classes import class_dice
+from promptzoo.training.classes import ClassUpdate, class_dice
 from promptzoo.training.step import optimise
 
 LEAST_CELLS = 2.0
@@ -122,16 +122,8 @@ def semantic(head: QueryPrompts, told: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([torch.full_like(chance[:, :1], 0.5), chance], 1)
 
 
-class QueryUpdate:
-    """``iteration_update`` of ``monai.engines.SupervisedTrainer``, for ``QueryPromptSam``.
-
-    Args:
-        amp: use bfloat16 autocast.
-        clip_norm: bound of the gradient norm.
-    """
-
-    def __init__(self, amp: bool = True, clip_norm: float = 5.0) -> None:
-        self.amp, self.clip_norm = amp, clip_norm
+class QueryUpdate(ClassUpdate):
+    """``iteration_update`` of ``monai.engines.SupervisedTrainer``, for ``QueryPromptSam``; arguments as there."""
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train on slices; returns image, label, pred (class logits), the loss and the mean Dice of the classes."""

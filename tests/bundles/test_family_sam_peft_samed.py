@@ -33,6 +33,7 @@ def case():
 
 
 def test_all_organs_come_from_one_pass_without_a_prompt(case):
+    """Measured: 0.770, spleen 0.23, the others 0.74 to 0.95."""
     predictor = load_predictor(get_bundle("sam_peft_organs").path, engine="torch", variant="samed")
     volume, labels = case
     passes, run = [], predictor.network
@@ -42,7 +43,7 @@ def test_all_organs_come_from_one_pass_without_a_prompt(case):
     assert sum(passes) == volume.data.shape[2]
     scores = {name: dice(answer[n + 1].mask, labels == n + 1) for n, name in enumerate(ORGANS)}
     print(np.mean(list(scores.values())), {name: round(float(s), 2) for name, s in scores.items()})
-    assert np.mean(list(scores.values())) > 0.5, scores
+    assert np.mean(list(scores.values())) > 0.65, scores
     alone = predictor.decode(state, PromptSet((ClassPrompt("liver", 1),)))[1].mask
     assert np.array_equal(alone, answer[1].mask) and sum(passes) == volume.data.shape[2]
 

@@ -5,7 +5,7 @@ import torch
 
 from promptzoo.core.errors import BundleError
 from promptzoo.inference.query_prompts import QuerySettings
-from promptzoo.networks.query_prompts import QueryPromptSam
+from promptzoo.networks.query_prompts import QueryLayer, QueryPromptSam
 from promptzoo.networks.sam import PromptableSam
 from promptzoo.training.query_prompts import QueryLoss, objects_of, semantic
 
@@ -37,6 +37,14 @@ def test_queries_predict_prompts_and_change_nothing_else(queries, wanted):
     chances = ours.prompt_head.chances(kinds)
     assert chances.shape == (2, wanted[0], 3) and (chances >= 0).all() and (chances.sum(2) <= 1 + 1e-5).all()
     assert semantic(ours.prompt_head, told).shape == (2, 4, 16, 16)
+
+
+def test_the_written_out_layer_is_torch_s():
+    torch.manual_seed(0)
+    ours, theirs = QueryLayer(16).eval(), torch.nn.TransformerDecoderLayer(16, 4, 32, 0.0, batch_first=True).eval()
+    theirs.load_state_dict(ours.state_dict())
+    queries, seen = torch.randn(2, 3, 16), torch.randn(2, 9, 16)
+    assert torch.allclose(ours(queries, seen), theirs(queries, seen), atol=1e-6)
 
 
 def test_the_objects_of_a_slice():
