@@ -1,6 +1,8 @@
 """``promptzoo serve``: the MONAI Label server with the bundles."""
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -22,6 +24,8 @@ from promptzoo.core.locations import bundles_dir, cache_dir
 from promptzoo.core.optional import require
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
+"""Numbers of the settings in glibc's malloc.h."""
 LARGEST_EXAMPLE_BYTES = 30 << 20
 """Larger images are not read for the example that is printed."""
 
@@ -238,10 +242,20 @@ Models: {url}/info/   Images: {url}/datastore/?output=all   All routes: {url}/  
 """
 
 
+def _spare_memory(heaps: int = 2, mapped_bytes: int = 2 << 20) -> None:
+    """Let all threads share a few heaps (glibc gives each its own, and what is freed in one serves no other), and give
+    large arrays back to the system as soon as they are freed."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has neither the file nor the settings
+        malloc = ctypes.CDLL("libc.so.6")
+        malloc.mallopt(M_ARENA_MAX, heaps)
+        malloc.mallopt(M_MMAP_THRESHOLD, mapped_bytes)
+
+
 def _run(host: str, port: int, log_level: str, prepared: Studies, example: dict[str, Any], access: Access) -> None:
     """Start MONAI Label's application and stay until it is stopped."""
     from promptzoo.core.autoload import mend_imports
 
+    _spare_memory()  # before the first thread
     mend_imports()  # before the first import of MONAI Label
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("timeloop").addFilter(lambda record: record.levelno >= logging.WARNING)
