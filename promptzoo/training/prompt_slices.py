@@ -8,37 +8,25 @@ import torch
 import torch.nn.functional as F
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
-from torch.utils.data import Dataset
 
-from promptzoo.core.errors import PromptZooError, complain
-from promptzoo.core.seeding import generator
 from promptzoo.training.classes import full_size
 from promptzoo.training.prompt_tuning import view_of
-from promptzoo.training.radiographs import SPACING_MM, drawn_radiograph
+from promptzoo.training.radiographs import SPACING_MM, Radiographs
 from promptzoo.training.sentences import mean_dice
 from promptzoo.training.step import optimise
 
 
-class LungSlices(Dataset):
-    """Whole procedural chest radiographs with both lungs; item ``n`` is always the same.
+class LungSlices(Radiographs):
+    """Whole procedural chest radiographs with both lungs.
 
     Args:
-        length: number of scenes.
+        length, size, seed: see :class:`promptzoo.training.radiographs.Radiographs`.
         views: of a radiograph per scene.
-        size: side of a view in pixels.
-        seed: seed of the dataset; different seeds share no torso.
-
-    Raises:
-        PromptZooError: for an empty dataset.
     """
 
     def __init__(self, length: int, views: int = 4, size: int = 256, seed: int = 0) -> None:
-        if length < 1:
-            raise PromptZooError(complain("number of scenes", length, "1 or more"))
-        self.length, self.views, self.size, self.seed = length, views, size, seed
-
-    def __len__(self) -> int:
-        return self.length
+        super().__init__(length, size, seed)
+        self.views = views
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """``image`` ``[T, 1, S, S]`` float32 in [-1, 1] and ``label`` ``[T, 1, S, S]`` float32.
@@ -46,10 +34,7 @@ class LungSlices(Dataset):
         Raises:
             IndexError: beyond the last scene.
         """
-        if not 0 <= index < self.length:
-            raise IndexError(f"scene {index} of {self.length}")
-        rng = generator(self.seed, index)
-        image, masks = drawn_radiograph(self.seed, index, rng)
+        rng, image, masks = self.scene(index)
         spacing = np.array([SPACING_MM[0], SPACING_MM[2]])
         pairs = [view_of(image, masks[0], spacing, False, self.size, rng) for _ in range(self.views)]
         images, labels = (np.stack(parts)[:, None].astype(np.float32) for parts in zip(*pairs))

@@ -69,29 +69,28 @@ def drawn_radiograph(seed: int, index: int, rng: np.random.Generator) -> tuple[n
     return np.log1p(image) if rng.random() < 0.5 else image, masks
 
 
-class RadiographWindows(Dataset):
-    """Windows of procedural chest radiographs around single structures; item ``n`` is always the same.
+class Radiographs(Dataset):
+    """Procedural chest radiographs by number; item ``n`` is always the same.
 
     Args:
         length: number of scenes.
-        targets_per_scene: windows per scene.
-        size: side of the window in pixels.
+        size: side of what is made of one, in pixels.
         seed: seed of the dataset; different seeds share no torso.
 
     Raises:
         PromptZooError: for an empty dataset.
     """
 
-    def __init__(self, length: int, targets_per_scene: int = 4, size: int = 128, seed: int = 0) -> None:
+    def __init__(self, length: int, size: int, seed: int) -> None:
         if length < 1:
             raise PromptZooError(complain("number of scenes", length, "1 or more"))
-        self.length, self.targets, self.size, self.seed = length, targets_per_scene, size, seed
+        self.length, self.size, self.seed = length, size, seed
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """``image`` ``[T, 1, S, S]`` float32 in [-1, 1] and ``label`` ``[T, 1, S, S]`` bool.
+    def scene(self, index: int) -> tuple[np.random.Generator, np.ndarray, list[np.ndarray]]:
+        """The draws of scene ``index``, its radiograph ``[x, z]`` and its masks.
 
         Raises:
             IndexError: beyond the last scene.
@@ -99,7 +98,28 @@ class RadiographWindows(Dataset):
         if not 0 <= index < self.length:
             raise IndexError(f"scene {index} of {self.length}")
         rng = generator(self.seed, index)
-        image, masks = drawn_radiograph(self.seed, index, rng)
+        return (rng, *drawn_radiograph(self.seed, index, rng))
+
+
+class RadiographWindows(Radiographs):
+    """Windows of procedural chest radiographs around single structures.
+
+    Args:
+        length, size, seed: see :class:`Radiographs`.
+        targets_per_scene: windows per scene.
+    """
+
+    def __init__(self, length: int, targets_per_scene: int = 4, size: int = 128, seed: int = 0) -> None:
+        super().__init__(length, size, seed)
+        self.targets = targets_per_scene
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """``image`` ``[T, 1, S, S]`` float32 in [-1, 1] and ``label`` ``[T, 1, S, S]`` bool.
+
+        Raises:
+            IndexError: beyond the last scene.
+        """
+        rng, image, masks = self.scene(index)
         image = image + 0.02 * np.ptp(image) * ndimage.gaussian_filter(rng.standard_normal(image.shape), 1.5)
         masks = masks[:1] * 3 + masks[1:]  # both lungs together are asked for most
         rows = OpenRows.of([Picture(image, np.array([SPACING_MM[0], SPACING_MM[2]]), False, masks)], 2)

@@ -5,7 +5,7 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import List, Optional
 
 import typer
 
@@ -48,21 +48,21 @@ def federate(
     with tempfile.TemporaryDirectory(prefix="promptzoo-federate-") as folder:
         work = Path(folder)
 
-        def told_by(weights: Any) -> dict[str, Any]:
-            return simulate.dice_per_site(info, sites, weights, clicks, seed)
-
         with waiting(f"{info.name} as it is", as_json):
-            results = {"as it is": told_by({})}
+            held = simulate.held_back(sites, seed)
+            results = {"as it is": simulate.dice_per_site(info, held, {}, clicks)}
         with waiting(f"{len(sites)} sites, {rounds} rounds", as_json):
             weights = simulate.federated(info, sites, plan, work / "federated")
-            results["federated"] = told_by(weights)
+            results["federated"] = simulate.dice_per_site(info, held, weights, clicks)
         with waiting("Each site alone", as_json):
-            results["alone"] = {one.name: simulate.dice_per_site(
-                info, [one], simulate.alone(info, one, plan, work / "alone"), clicks, seed)[one.name] for one in sites}
+            results["alone"] = {}
+            for one in sites:
+                own = simulate.alone(info, one, plan, work / "alone")
+                results["alone"] |= simulate.dice_per_site(info, {one.name: held[one.name]}, own, clicks)
         with waiting("All cases in one place", as_json):
-            results["pooled"] = told_by(simulate.alone(info, simulate.pool(sites), plan, work / "pooled"))
+            everything = simulate.alone(info, simulate.pool(sites), plan, work / "pooled")
+            results["pooled"] = simulate.dice_per_site(info, held, everything, clicks)
         traffic = simulate.bytes_of(work / "federated", sites)
-    whole = info.weights_path.stat().st_size
     document = {"command": command_line(ctx), "bundle": info.name, "version": info.version, "plan": asdict(plan),
                 "cases": {one.name: {"train": len(one.train), "held": len(one.held)} for one in sites},
                 "tensors": len(weights), "numbers": int(sum(value.size for value in weights.values())),
@@ -70,7 +70,7 @@ def federate(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "federated.json", json.dumps(document, indent=1) + "\n")
-        say(f"Weights: {simulate.write_weights(info, weights, out)} ({whole} bytes is what the bundle ships)")
+        say(f"Weights: {simulate.write_weights(info, weights, out)}")
     if as_json:
         print_json(document)
         return

@@ -21,7 +21,7 @@ from promptzoo.core.seeding import generator
 from promptzoo.inference.loader import load_network
 from promptzoo.networks.deltas import SUFFIX, base_of, read_file, save_delta
 from promptzoo.training.federated import FederatedPlan, Weights, fill_in, predictor_with
-from promptzoo.training.held_back import measured, objects_of
+from promptzoo.training.held_back import HeldBack, measured, objects_of
 
 MOST_OBJECTS = 24
 
@@ -43,7 +43,7 @@ def federated(bundle: BundleInfo, sites: Sequence[SiteCases], plan: FederatedPla
         PromptZooError: if the job failed, with the end of its log.
     """
     require("nvflare", "federated training", "scale")
-    write_work(work, str(bundle.path), sites, plan)
+    write_work(work, bundle.path, sites, plan)
     log = work / "nvflare.log"
     environment = {"OMP_NUM_THREADS": "1", **os.environ}  # as many processes as sites share the cores
     with log.open("wb") as output:
@@ -58,7 +58,7 @@ def federated(bundle: BundleInfo, sites: Sequence[SiteCases], plan: FederatedPla
 
 def alone(bundle: BundleInfo, site: SiteCases, plan: FederatedPlan, work: Path) -> Weights:
     """The same number of steps on one site's cases, without an exchange."""
-    write_work(work, str(bundle.path), [site], plan)
+    write_work(work, bundle.path, [site], plan)
     trainer, weights = open_site(work, site.name), {}  # type: Any, Weights
     for _ in range(plan.rounds):
         weights = trainer.train(weights)
@@ -72,17 +72,18 @@ def pool(sites: Sequence[SiteCases]) -> SiteCases:
     return SiteCases("pooled", train, held)
 
 
-def dice_per_site(bundle: BundleInfo, sites: Sequence[SiteCases], weights: Mapping[str, np.ndarray], clicks: int,
-                  seed: int) -> dict[str, dict[str, Any]]:
-    """Mean Dice on the cases that each site holds back: after a box (or first click), and with further clicks."""
+def held_back(sites: Sequence[SiteCases], seed: int) -> dict[str, list[HeldBack]]:
+    """The objects that each site measures on, read once."""
+    return {site.name: objects_of(site.held, MOST_OBJECTS, generator(seed, 61)) for site in sites}
+
+
+def dice_per_site(bundle: BundleInfo, held: Mapping[str, Sequence[HeldBack]], weights: Mapping[str, np.ndarray],
+                  clicks: int) -> dict[str, dict[str, Any]]:
+    """Mean Dice on the objects of :func:`held_back`: after a box (or first click), and with further clicks."""
     predictor = predictor_with(bundle, weights)
     protocol = "box+clicks" if "box" in bundle.prompts else "clicks"
-    told = {}
-    for site in sites:
-        objects = objects_of(site.held, MOST_OBJECTS, generator(seed, 61))
-        told[site.name] = {key: value for key, value in measured(predictor, objects, clicks, protocol).items()
-                           if key in ("steps", "objects", "score")}
-    return told
+    told = {name: measured(predictor, objects, clicks, protocol) for name, objects in held.items()}
+    return {name: {key: found[key] for key in ("steps", "objects", "score")} for name, found in told.items()}
 
 
 def bytes_of(work: Path, sites: Sequence[SiteCases]) -> dict[str, list[dict[str, int]]]:

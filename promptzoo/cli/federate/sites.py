@@ -45,7 +45,7 @@ class SiteCases:
         return cls(name, tuple(train), tuple(held))
 
 
-def write_work(work: Path, bundle: str, sites: Sequence[SiteCases], plan: FederatedPlan) -> None:
+def write_work(work: Path, bundle: Path, sites: Sequence[SiteCases], plan: FederatedPlan) -> None:
     """Write what the processes of the sites read: ``WORK/plan.json`` and ``WORK/<site>/site.json``."""
     write_whole(work / "plan.json", json.dumps({"bundle": str(bundle), "plan": asdict(plan)}) + "\n")
     for site in sites:

@@ -14,10 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Sequence
 
-import nibabel
-
 from promptzoo.cli.maintain.bench_server import told
 from promptzoo.core.optional import available
+from promptzoo.data.nifti import write_nifti
 from promptzoo.data.phantoms import torso_ct
 from promptzoo.evaluation.summary import hardware
 
@@ -30,7 +29,7 @@ def torsos(folder: Path, count: int) -> None:
     """Write procedural torsos."""
     for n in range(count):
         volume = torso_ct(n, SHAPE, SPACING_MM)[0]
-        nibabel.save(nibabel.Nifti1Image(volume.data, volume.grid.affine), folder / f"torso{n:03d}.nii.gz")
+        write_nifti(folder / f"torso{n:03d}.nii.gz", volume.data, volume.grid)
 
 
 def run(studies: Path, out: Path, jobs: int, ray: bool) -> dict[str, Any]:

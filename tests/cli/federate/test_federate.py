@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from promptzoo.cli.app import app
-from promptzoo.cli.federate.simulate import alone, dice_per_site, federated, pool, write_weights
+from promptzoo.cli.federate.simulate import alone, dice_per_site, federated, held_back, pool, write_weights
 from promptzoo.cli.federate.sites import SiteCases
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.errors import BundleError, PromptZooError
@@ -69,7 +69,7 @@ def test_bundles_that_cannot_take_part_are_refused(tmp_path, sites):
 
 def test_weights_become_a_predictor_and_a_file(bundle, sites, tmp_path):
     weights = alone(bundle, sites[0], PLAN, tmp_path)
-    told = dice_per_site(bundle, sites, weights, 1, 0)
+    told = dice_per_site(bundle, held_back(sites, 0), weights, 1)
     assert set(told) == {"north", "south"} and all(0 <= v <= 1 for v in told["north"]["steps"])
     delta, about = read_file(write_weights(bundle, weights, tmp_path))
     assert about["sha256"] and any(name in delta for name in weights)
