@@ -1,6 +1,8 @@
 """For every test: no display, a cache folder of its own, and a skip where a CUDA device is missing."""
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -15,6 +17,18 @@ os.environ["PROMPTZOO_VERSIONS"] = "off"  # what was trained on this machine is 
 def pytest_sessionfinish(session, exitstatus):
     """Remove the cache folder of this process."""
     shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Tell how a worker of xdist ended that should not have: minus the number of a signal, or its exit status."""
+    if error:
+        process = node.gateway._io.popen
+        try:
+            status = process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            status = "none: the process is still there"
+        sys.stderr.write(f"\nworker {node.gateway.id}, process {process.pid}: return code {status}\n")
 
 
 def pytest_collection_modifyitems(items):

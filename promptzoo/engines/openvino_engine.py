@@ -16,6 +16,7 @@ import torch
 from promptzoo.core.errors import EngineError, complain
 from promptzoo.core.optional import available, require
 from promptzoo.engines.backend import FixedOrder, Request, Runner, as_tensors, module_on
+from promptzoo.engines.signal_stack import kept_signal_stack
 from promptzoo.engines.telemetry import silence_telemetry
 
 _HINT = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # without a hint a CPU with AMX silently computes in bf16
@@ -112,7 +113,8 @@ def _quantised(model: Any, request: Request) -> Any:
     nncf = require("nncf", "int8 quantisation", "export")
     nncf.set_log_level(logging.ERROR)
     samples = [list(sample) for sample in request.calibration]
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars would land in the output of --json commands
+    bars = io.StringIO()  # progress bars, which would land in the output of --json commands
+    with kept_signal_stack(), contextlib.redirect_stdout(bars):
         return nncf.quantize(
             model, nncf.Dataset(samples), subset_size=len(samples), preset=nncf.QuantizationPreset.MIXED
         )
@@ -120,7 +122,8 @@ def _quantised(model: Any, request: Request) -> Any:
 
 def compile_ir(model: Any, request: Request) -> Any:
     """An ``openvino.CompiledModel`` from a model in memory or the path of an ``.xml`` file."""
-    return _core().compile_model(model, "CPU", hints(request))
+    with kept_signal_stack():
+        return _core().compile_model(model, "CPU", hints(request))
 
 
 def hints(request: Request) -> dict[str, Any]:
@@ -138,4 +141,5 @@ def _core() -> Any:
 
 @lru_cache(maxsize=1)
 def _capabilities() -> tuple[str, ...]:
-    return tuple(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    with kept_signal_stack():
+        return tuple(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))

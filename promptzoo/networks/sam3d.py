@@ -22,7 +22,7 @@ from promptzoo.core.autoload import mend_imports
 from promptzoo.core.errors import BundleError, complain
 from promptzoo.core.optional import require
 from promptzoo.networks.interactive_unet import QualityHead
-from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS, TOKENS
+from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS, MASK_CHANNELS, TOKENS
 
 EMBEDDING_STRIDE = 8
 """Window voxels per side of a cell of the image embedding."""
@@ -214,6 +214,7 @@ class PromptableVolume(nn.Module):
         fine: features at full resolution.
         layers: two-way transformer layers.
         queries: global queries of the visual sampler.
+        maps: False for clicks and boxes by their tokens alone, as published; of the dense maps only masks are read.
 
     Raises:
         BundleError: for sizes that do not fit.
@@ -221,12 +222,12 @@ class PromptableVolume(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int] = (24, 48, 80, 112, 144), hidden: int = 96, fine: int = 8,
-                 layers: int = 2, queries: int = 8) -> None:
+                 layers: int = 2, queries: int = 8, maps: bool = True) -> None:
         super().__init__()
         if len(channels) != 5 or any(c % 8 for c in (*channels, hidden)):
             raise BundleError(complain("sizes of PromptableVolume", [list(channels), hidden],
                                        "five levels and hidden features in multiples of 8"))
-        self.channels, self.hidden, self.fine = tuple(channels), hidden, fine
+        self.channels, self.hidden, self.fine, self.maps = tuple(channels), hidden, fine, maps
         self.image_encoder = self.encoder()
         self.tokens = PromptTokens(hidden, queries)
         self.own = nn.Parameter(0.1 * torch.randn(2, hidden))
@@ -271,6 +272,7 @@ class PromptableVolume(nn.Module):
         """
         *encoded, points, labels, dense = inputs
         features, embedding, fine = encoded[:-2], encoded[-2], encoded[-1]
+        dense = dense if self.maps else without_places(dense)
         tokens, attended = self.attend(embedding, points, labels)
         joined = [*self.dense(features, dense), features[-1]]
         logits, value = self.mask_decoder(joined, attended, tokens[:, 0], fine, dense)
@@ -330,6 +332,13 @@ def _two_way(hidden: int, layers: int) -> Any:
         hidden_size=hidden, mlp_dim=4 * hidden, num_hidden_layers=layers, num_attention_heads=4)
     config._attn_implementation = "sdpa"
     return modeling.Sam2TwoWayTransformer(config)
+
+
+def without_places(dense: torch.Tensor) -> torch.Tensor:
+    """Dense maps ``[B, 12, *S / 2]`` with masks only: what a token says of clicks and boxes is zero in them."""
+    kept = dense.new_zeros(dense.shape[1])
+    kept[list(MASK_CHANNELS)] = 1.0
+    return dense * kept[:, None, None, None]
 
 
 def sample_volume(features: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

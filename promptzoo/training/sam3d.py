@@ -16,6 +16,7 @@ from monai.utils.enums import CommonKeys
 from torch import nn
 
 from promptzoo.core.seeding import generator
+from promptzoo.networks.sam3d import without_places
 from promptzoo.training.annotator import WindowAnnotator
 from promptzoo.training.loss import hard_dice
 from promptzoo.training.sam import answer, drawn
@@ -78,11 +79,15 @@ class VolumeUpdate:
         seed: seed of all draws; iteration ``n`` of a run always draws the same numbers.
         amp: use bfloat16 autocast.
         clip_norm: bound of the gradient norm.
+        tokens_alone: probability that clicks and boxes of a batch reach the network by their tokens alone, without
+            their maps (see :func:`promptzoo.networks.sam3d.without_places`); else nothing makes it listen to its tokens, because maps are
+            quicker to learn from.
     """
 
     def __init__(self, annotator: WindowAnnotator, rounds: Sequence[float] = (0.35, 0.35, 0.3), seed: int = 0,
-                 amp: bool = True, clip_norm: float = 3.0) -> None:
+                 amp: bool = True, clip_norm: float = 3.0, tokens_alone: float = 0.0) -> None:
         self.annotator, self.seed, self.amp, self.clip_norm = annotator, seed, amp, clip_norm
+        self.tokens_alone = tokens_alone
         self.rounds = np.asarray(rounds, dtype=float) / np.sum(rounds)
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -97,10 +102,12 @@ class VolumeUpdate:
         sessions = [self.annotator.start(mask, rng) for mask in truth]
         total, logits, dices = image.new_zeros(()), None, []
         rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds))
+        alone = bool(rng.random() < self.tokens_alone)
         with mixed_precision(image, self.amp):
             encoded = bare.image_encoder(image.contiguous(memory_format=torch.channels_last_3d))
         for _ in range(rounds):
             points, labels, dense, _ = drawn(sessions, windows, device)
+            dense = without_places(dense) if alone else dense
             with mixed_precision(image, self.amp):
                 logits, iou = bare.decode(*encoded, points, labels, dense)[:2]
             logits = logits.float()

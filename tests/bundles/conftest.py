@@ -6,6 +6,7 @@ no list of exceptions here. Tests of ``test_family_<family>.py`` (dashes as unde
 family only: there live the honest small checks of ``catalog/families.md``.
 """
 import json
+import os
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ class Phantom:
 
     def _reference(self, object_id):
         """The phantom itself as a finished case."""
-        folder = Path(tempfile.mkdtemp())
+        folder = Path(tempfile.mkdtemp(dir=os.environ["PROMPTZOO_CACHE"]))  # removed with it
         for name, data in (("image", self.volume.data), ("mask", self.mask.astype(np.uint8))):
             nibabel.save(nibabel.Nifti1Image(data, self.volume.grid.affine), folder / f"{name}.nii.gz")
         return ReferencePrompt(str(folder / "image.nii.gz"), str(folder / "mask.nii.gz"), 1, object_id)

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from promptzoo.core.errors import BundleError
+from promptzoo.engines.signal_stack import kept_signal_stack
 from promptzoo.networks.deltas import delta_of
 from promptzoo.networks.inflated import InflatedEncoder, InflatedVolume, on_slices
 from promptzoo.networks.interactive_unet import InteractiveUNet
 from promptzoo.networks.sam import DecoderForward, PromptableSam
-from promptzoo.networks.sam3d import PromptableVolume, sample_volume
+from promptzoo.networks.sam3d import PromptableVolume, sample_volume, without_places
 from promptzoo.networks.warm_start import start_from
+from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS
 
 SMALL = {"channels": (8, 16, 16, 24, 24), "hidden": 32}
 KINDS = {"native": PromptableVolume, "inflated": InflatedVolume}
@@ -78,6 +80,29 @@ def test_prompts_matter_and_padding_does_not(network):
         mapped = network.decode(*encoded, points, labels, dense + 0.5)[0]
     assert torch.equal(first, same)
     assert all(float((first - answer).abs().max()) > 1e-3 for answer in (other, signed, mapped))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_clicks_can_be_told_by_their_tokens_alone(kind):
+    """Of the dense maps only the earlier mask and the lasso are read then; with all maps the others count too."""
+    torch.manual_seed(0)
+    network = KINDS[kind](**SMALL, maps=False).eval()
+    torch.nn.init.normal_(network.mask_decoder.told.weight)
+    points, labels, dense = prompt(side=32, at=((9.0, 20.0, 12.0),))
+    encoded = network.image_encoder(torch.randn(1, 1, 32, 32, 32))
+    read = []
+    with torch.inference_mode():
+        for maps in (False, True):
+            network.maps = maps
+            plain = network.decode(*encoded, points, labels, dense)[0]
+            for channel, name in enumerate(DENSE_CHANNELS):
+                told = dense.clone()
+                told[:, channel] = 0.5
+                if not torch.equal(network.decode(*encoded, points, labels, told)[0], plain):
+                    read.append((maps, name))
+    assert [name for maps, name in read if not maps] == ["previous", "lasso"]
+    assert [name for maps, name in read if maps] == list(DENSE_CHANNELS)
+    assert set(without_places(torch.ones_like(dense)).sum((0, 2, 3, 4)).tolist()) == {0.0, 16.0 ** 3}
 
 
 def test_an_early_fusion_network_is_a_start(tmp_path):
@@ -153,8 +178,9 @@ def test_parts_answer_on_openvino_as_on_torch(kind):
         wanted = network.decode(*encoded, *told)
         parts = [(network.image_encoder, (image,), encoded), (DecoderForward(network), (*encoded, *told), wanted)]
         for module, example, outputs in parts:
-            compiled = openvino.compile_model(openvino.convert_model(module.eval(), example_input=example), "CPU",
-                                              {"INFERENCE_PRECISION_HINT": "f32"})
+            model = openvino.convert_model(module.eval(), example_input=example)
+            with kept_signal_stack():
+                compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
             found = compiled([part.numpy() for part in example])
             for n, output in enumerate(outputs):
                 assert np.abs(found[n] - output.numpy()).max() < 2e-3 * max(1.0, float(output.abs().max()))

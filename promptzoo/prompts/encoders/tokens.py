@@ -21,6 +21,9 @@ TOKENS = 16
 DENSE_CHANNELS = PROMPT_CHANNELS
 """Order of the dense maps."""
 
+MASK_CHANNELS = tuple(DENSE_CHANNELS.index(name) for name in ("previous", "lasso"))
+"""Dense maps that no token stands for."""
+
 STROKE_SAMPLES = 4
 
 
