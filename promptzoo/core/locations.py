@@ -50,6 +50,19 @@ def versions_dir() -> Path | None:
     return Path(chosen) if chosen else data_dir("versions")
 
 
+def embeddings_dir() -> Path | None:
+    """The folder of what ``promptzoo batch --embeddings`` computed: ``$PROMPTZOO_EMBEDDINGS``; None without it.
+
+    Raises:
+        NotFoundError: if there is no such folder.
+    """
+    chosen = os.environ.get("PROMPTZOO_EMBEDDINGS")
+    if chosen and not Path(chosen).is_dir():
+        raise NotFoundError(complain("folder of embeddings", chosen, "an existing folder",
+                                     "Make it with promptzoo batch --embeddings, or unset PROMPTZOO_EMBEDDINGS"))
+    return Path(chosen) if chosen else None
+
+
 def bundles_dir() -> Path:
     """The folder of bundles: ``$PROMPTZOO_BUNDLES`` or ``bundles/`` beside the package.
 

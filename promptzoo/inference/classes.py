@@ -58,6 +58,8 @@ class ClassPredictor:
     """
 
     prompt_kinds = frozenset({"class", "text"})
+    ahead_part = "network"
+    """The part that :meth:`ahead` asks; see :func:`promptzoo.inference.kept.keep_ahead`."""
 
     def __init__(self, network: Any, classes: Sequence[str], window: int = 256, name: str = "classes",
                  engine: str = "torch") -> None:

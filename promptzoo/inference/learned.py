@@ -106,7 +106,7 @@ class LearnedPredictor(ClassPredictor):
         return super().channel(name)
 
     def _seen(self, views: np.ndarray) -> list[Any]:
-        parts = [np.asarray(part, np.float16) for part in self.parts.encode(views)[:3]]
+        parts = [np.asarray(part, np.float16) for part in self.network(views)[:3]]
         return [tuple(part[n] for part in parts) for n in range(len(views))]
 
     def _chance(self, values: Any, channels: Sequence[int], cut: Sequence[int]) -> np.ndarray:

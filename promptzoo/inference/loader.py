@@ -1,6 +1,7 @@
 """From a bundle folder to a predictor."""
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -9,7 +10,9 @@ from monai.bundle import ConfigParser
 
 from promptzoo.core.bundles import BundleInfo, get_bundle
 from promptzoo.core.errors import BundleError, NotFoundError, complain
+from promptzoo.core.locations import embeddings_dir
 from promptzoo.core.protocols import Predictor
+from promptzoo.inference.kept import keep_ahead
 from promptzoo.networks.deltas import fill
 
 
@@ -71,7 +74,7 @@ def filled(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
 
 
 def load_predictor(bundle: str | Path, engine: str = "auto", precision: str = "auto", variant: str | None = None,
-                   bundles_folder: str | Path | None = None) -> Predictor:
+                   bundles_folder: str | Path | None = None, embeddings: str | Path | None = None) -> Predictor:
     """Load a bundle for prompting.
 
     Args:
@@ -80,27 +83,49 @@ def load_predictor(bundle: str | Path, engine: str = "auto", precision: str = "a
         precision: ``auto`` (what the bundle's metadata found best), ``fp32``, ``bf16`` or ``int8``.
         variant: system id of a variant overlay.
         bundles_folder: where names are looked up; the default is :func:`promptzoo.core.locations.bundles_dir`.
+        embeddings: folder in which the predictor keeps, and finds, what it computes before it knows the prompts (see
+            :class:`promptzoo.inference.kept.KeptPart`). Without it predictors that compute such things look for them
+            in ``$PROMPTZOO_EMBEDDINGS`` and keep nothing there.
 
     Returns:
         A predictor (contract 3).
 
     Raises:
         NotFoundError: for an unknown bundle or variant.
-        BundleError: if the bundle cannot be used.
+        BundleError: if the bundle cannot be used, or embeddings are asked for and it has none.
         EngineError: for an unknown engine or precision.
     """
     info = get_bundle(bundle, bundles_folder)
+    predictor, told = _loaded(info, engine, precision, variant)
+    usual = embeddings_dir() if getattr(predictor, "ahead_part", "") else None
+    folder = embeddings or usual
+    if folder is not None:
+        stamp = f"{info.name} {info.version} {variant or ''} {told} {_content(info)}"
+        keep_ahead(predictor, folder, stamp, grow=embeddings is not None)
+    return predictor
+
+
+def _content(info: BundleInfo) -> str:
+    """Digest of the weight files, which may be trained anew under the same version."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted((info.path / "models").glob("*.*")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _loaded(info: BundleInfo, engine: str, precision: str, variant: str | None) -> tuple[Predictor, str]:
+    """The predictor of :func:`load_predictor`, and what its parts run on."""
     network, parser = load_network(info, variant)
     inferer = parser.get_parsed_content("inferer")
     if engine == "torch" and precision in ("auto", "fp32"):
-        return inferer.predictor(inferer.wrap(network), info.name, "torch fp32")
+        return inferer.predictor(inferer.wrap(network), info.name, "torch fp32"), "torch fp32"
     compile_engine = parser.get_parsed_content("compile_engine")  # engines are a sibling floor: named by the bundle
     compiled = {name: compile_engine(part.module, part.example, engine=engine, **part.options(precision),
                                      precision_policy=dict(info.precision), mask_outputs=part.masks,
                                      key=f"{info.name}-{info.version}-{variant or ''}-{name}")
                 for name, part in inferer.parts(network).items()}
     told = " + ".join(dict.fromkeys(f"{part.name} {part.precision}" for part in compiled.values()))
-    return inferer.predictor(inferer.assemble(compiled), info.name, told)
+    return inferer.predictor(inferer.assemble(compiled), info.name, told), told
 
 
 def missing_kinds(predictor: Predictor, kinds: Iterable[str]) -> set[str]:

@@ -87,6 +87,8 @@ class UniversalPredictor:
 
     prompt_kinds = KINDS
     dimensions = 3
+    ahead_part = "encoder"
+    """The part that :meth:`ahead` asks; see :func:`promptzoo.inference.kept.keep_ahead`."""
 
     def __init__(self, encoder: Callable[..., Sequence[np.ndarray]], head: Callable[..., Sequence[np.ndarray]],
                  vectors: np.ndarray, classes: Sequence[str], settings: Settings = Settings(),

@@ -79,9 +79,9 @@ class VolumeUpdate:
         seed: seed of all draws; iteration ``n`` of a run always draws the same numbers.
         amp: use bfloat16 autocast.
         clip_norm: bound of the gradient norm.
-        tokens_alone: probability that clicks and boxes of a batch reach the network by their tokens alone, without
-            their maps (see :func:`promptzoo.networks.sam3d.without_places`); else nothing makes it listen to its tokens, because maps are
-            quicker to learn from.
+        tokens_alone: probability that clicks and boxes of a batch reach the network by their tokens alone (see
+            :func:`promptzoo.networks.sam3d.without_places`); else nothing makes it listen to its tokens, because maps
+            are quicker to learn from.
     """
 
     def __init__(self, annotator: WindowAnnotator, rounds: Sequence[float] = (0.35, 0.35, 0.3), seed: int = 0,

@@ -11,11 +11,12 @@ from promptzoo.cli import options
 from promptzoo.cli.batch.manifest import Manifest
 from promptzoo.cli.batch.pool import work_through
 from promptzoo.cli.batch.studies import Study, common_prompts, studies_of
-from promptzoo.cli.batch.worker import Job
+from promptzoo.cli.batch.worker import Job, Worker
 from promptzoo.cli.common import JSON_OPTION, UNEXPECTED, one_of, print_json, print_table, progress, say, say_error
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.core.protocols import OVERLAP_RULES
+from promptzoo.prompts.types import PromptSet
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".png")
 
@@ -33,6 +34,9 @@ def batch(
                                                               "without a final label."),
     replay: bool = typer.Option(False, "--replay", help="STUDIES is the folder of a server: the prompts of saved "
                                                         "sessions, step by step, compared with what was saved."),
+    embeddings: bool = typer.Option(False, "--embeddings", help="No masks: compute in advance what the bundle computes "
+                                                                "before it knows the prompts. serve, segment and batch "
+                                                                "use it with PROMPTZOO_EMBEDDINGS=OUT."),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes."),
     ray: Optional[str] = typer.Option(None, help="Work on a Ray cluster: auto, or its address; --jobs is the number of "
                                                  "actors."),
@@ -60,13 +64,19 @@ def batch(
     common = common_prompts(prompts, text or (), classes or ())
     if replay and (remaining or common is not None):
         raise PromptZooError(complain("--replay", "with other prompts or --remaining", "alone: the sessions' prompts"))
+    if embeddings:
+        if replay or common is not None:
+            raise PromptZooError(complain("--embeddings", "with prompts", "alone: it computes what no prompt changes"))
+        common = PromptSet(())
     found = studies_of(studies, common, "replay" if replay else "remaining" if remaining else "")
     names = [study.name for study in found]
     if len(set(names)) < len(names):
         raise PromptZooError(complain("ids of studies", "some differ only in letters that file names cannot hold",
                                       "ids that differ", "Give them ids in a list"))
     job = Job(str(info.path), info.version, variant, engine, precision, info.spoken_classes,
-              str(out.expanduser().resolve()), suffix, overlap, threads=1 if jobs > 1 else 0)
+              str(out.expanduser().resolve()), suffix, overlap, threads=1 if jobs > 1 else 0, embeddings=embeddings)
+    if embeddings:
+        Worker(job).predictor()  # a bundle without embeddings is told once, not for every study
     manifest = Manifest(Path(job.out))
     try:
         record = _run(job, found, manifest, jobs, retries, ray, as_json)
@@ -74,6 +84,9 @@ def batch(
         manifest.close()
     objects = [one for study in found for one in manifest.records.get(study.id, {}).get("objects", ())]
     agreement = [one["dice_to_saved"] for one in objects if "dice_to_saved" in one]
+    if embeddings:
+        kept = [manifest.records.get(study.id, {}) for study in found]
+        record["embeddings"] = {name: sum(one.get(name, 0) for one in kept) for name in ("files", "bytes")}
     if agreement:
         record["dice_to_saved"] = {"mean": round(sum(agreement) / len(agreement), 4), "objects": len(agreement)}
     record |= {"bundle": info.name, "version": info.version, "out": job.out}
@@ -130,6 +143,10 @@ def _print(record: dict[str, Any]) -> None:
     print_table(["studies", "done", "of them before", "failed", "seconds", "processes"],
                 [[record["studies"], record["done"], record["before"], record["failed"], record["seconds"],
                   record["jobs"]]])
+    if "embeddings" in record:
+        told = record["embeddings"]
+        say(f"{told['files']} embeddings, {told['bytes'] / 1e6:.1f} MB; use them with PROMPTZOO_EMBEDDINGS="
+            f"{record['out']}")
     if "dice_to_saved" in record:
         told = record["dice_to_saved"]
         say(f"mean Dice to what was saved: {told['mean']:.3f} on {told['objects']} objects")

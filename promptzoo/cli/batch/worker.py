@@ -30,6 +30,7 @@ class Job:
         suffix: of the masks.
         overlap: whose a voxel is that two objects claim.
         threads: of torch in each process; 0 for its default.
+        embeddings: compute what the bundle computes before it knows the prompts, and no masks.
     """
 
     bundle: str
@@ -42,6 +43,7 @@ class Job:
     suffix: str = ".nii.gz"
     overlap: str = "last"
     threads: int = 0
+    embeddings: bool = False
 
     def key(self, study: Study) -> str:
         """Digest of what decides the result: bundle, variant, prompts, image (by path, size and time of change)."""
@@ -50,7 +52,7 @@ class Job:
             files = sorted(Path(study.image).rglob("*")) if Path(study.image).is_dir() else [Path(study.image)]
             stamp = "".join(f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}\n" for f in files if f.is_file())
         told = (Path(self.bundle).name, self.version, self.variant, self.precision, self.overlap, self.suffix,
-                study.image, study.remote, study.prompts, study.log, stamp)
+                study.image, study.remote, study.prompts, study.log, stamp) + (("embeddings",) * self.embeddings)
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
@@ -79,8 +81,10 @@ class Worker:
         from promptzoo.text.wording import separate
 
         started = time.perf_counter()
-        predictor = self._loaded()
+        predictor = self.predictor()
         volume = self._volume(study)
+        if self.job.embeddings:
+            return self._ahead(study, volume, started)
         prompts = separate(PromptSet.from_json(study.prompts), self.job.labels)[0]
         prompts = prompts.check_on(volume.grid, predictor.prompt_kinds)
         if study.log:
@@ -110,7 +114,25 @@ class Worker:
         return {"mask": target.name, "sha256": file_sha256(target), "objects": told, "pid": os.getpid(),
                 "seconds": round(time.perf_counter() - started, 3)}
 
-    def _loaded(self) -> Any:
+    def _ahead(self, study: Study, volume: Volume, started: float) -> dict[str, Any]:
+        """Let the predictor compute and keep what it needs of an image, and write which files that is."""
+        predictor = self.predictor()
+        kept = getattr(predictor, predictor.ahead_part)
+        kept.used.clear()
+        for _ in predictor.ahead(predictor.encode(volume)):
+            pass
+        target = Path(self.job.out) / f"{study.name}.embeddings.json"
+        files = {str(file.relative_to(self.job.out)): size for file, size in sorted(kept.used.items())}
+        with tempfile.TemporaryDirectory(dir=self.job.out, prefix=".part-") as folder:
+            part = Path(folder) / target.name
+            part.write_text(json.dumps({"image": study.image, "image_hash": volume.content_hash, "files": files},
+                                       indent=1), encoding="utf-8")
+            os.replace(part, target)
+        return {"mask": target.name, "sha256": file_sha256(target), "objects": [], "pid": os.getpid(),
+                "files": len(files), "bytes": sum(files.values()), "seconds": round(time.perf_counter() - started, 3)}
+
+    def predictor(self) -> Any:
+        """The predictor, loaded at the first call; raises what :func:`promptzoo.inference.load_predictor` raises."""
         if self._predictor is None:
             from promptzoo.inference import load_predictor
 
@@ -118,7 +140,9 @@ class Worker:
                 import torch
 
                 torch.set_num_threads(self.job.threads)
-            self._predictor = load_predictor(self.job.bundle, self.job.engine, self.job.precision, self.job.variant)
+            keep = {"embeddings": self.job.out} if self.job.embeddings else {}
+            self._predictor = load_predictor(self.job.bundle, self.job.engine, self.job.precision, self.job.variant,
+                                             **keep)
         return self._predictor
 
     def _volume(self, study: Study) -> Volume:

@@ -8,9 +8,10 @@ import pytest
 
 from promptzoo.cli.batch.manifest import Manifest
 from promptzoo.cli.batch.studies import Study, studies_of
-from promptzoo.core.errors import ConflictError, PromptZooError
+from promptzoo.core.errors import BundleError, ConflictError, PromptZooError
 from promptzoo.data.io import read_image, read_mask, write_mask
 from promptzoo.data.nifti import write_nifti
+from promptzoo.inference.kept import KeptPart
 from promptzoo.prompts.types import Box, ObjectInfo, PromptSet, TextPrompt
 
 
@@ -166,3 +167,53 @@ def test_yesterdays_prompts_on_todays_bundle(run, served, tmp_path, predictor):
     assert "--replay" in run("batch", served, "-b", "solid_3d", "--replay", "--text", "x", "--out", out, code=2).stderr
     assert "folder of studies" in run("batch", served / "a.nii.gz", "-b", "solid_3d", "--replay", "--out", out,
                                       code=2).stderr
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """A predictor that sums slices before it knows the prompts; ``.calls`` counts."""
+
+    class Ahead:
+        prompt_kinds, ahead_part, calls = frozenset({"class"}), "part", 0
+
+        def __init__(self, folder):
+            self.part = KeptPart(self.summed, folder, "sums 1")
+
+        def summed(self, slice_):
+            Ahead.calls += 1
+            return slice_.sum(0)
+
+        def encode(self, volume):
+            return volume
+
+        def ahead(self, state):
+            for k in range(0, state.data.shape[2], 8):
+                self.part(state.data[..., k])
+                yield
+
+    monkeypatch.setattr("promptzoo.inference.load_predictor", lambda *_, embeddings: Ahead(embeddings))
+    return Ahead
+
+
+def test_embeddings_are_computed_once_and_without_prompts(run, folder, tmp_path, ahead):
+    out = tmp_path / "out"
+    command = ("batch", folder, "--bundle", "solid_3d", "--embeddings", "--out", out, "--json")
+    told = json.loads(run(*command).stdout)
+    assert (told["done"], told["failed"]) == (3, 0) and not list(out.rglob("*.nii.gz"))
+    index = json.loads((out / lines(out)[0]["mask"]).read_text())
+    assert index["files"] and all((out / name).stat().st_size == size for name, size in index["files"].items())
+    assert told["embeddings"] == {"files": 3 * len(index["files"]), "bytes": 3 * sum(index["files"].values())}
+    assert ahead.calls == len(index["files"]), "the three images are the same"
+    assert json.loads(run(*command).stdout)["before"] == 3
+
+
+def test_embeddings_need_no_prompts_and_a_bundle_that_has_some(run, folder, box, tmp_path, monkeypatch):
+    said = run("batch", folder, "--bundle", "solid_3d", "--embeddings", "--prompts", box, "--out", tmp_path, code=2)
+    assert "--embeddings: got with prompts" in said.output
+
+    def none(*_, embeddings):
+        raise BundleError("embeddings in advance: got what solid_3d computes depends on the prompts")
+
+    monkeypatch.setattr("promptzoo.inference.load_predictor", none)
+    said = run("batch", folder, "--bundle", "solid_3d", "--embeddings", "--out", tmp_path / "out", code=5)
+    assert said.output.count("depends on the prompts") == 1
