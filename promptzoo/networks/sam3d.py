@@ -232,11 +232,25 @@ class PromptableVolume(nn.Module):
         self.tokens = PromptTokens(hidden, queries)
         self.own = nn.Parameter(0.1 * torch.randn(2, hidden))
         self.transformer = _two_way(hidden, layers)
+        self._look_for_the_like()
         self.dense = DensePrompts(channels)
         self.mask_decoder = MultiLevelDecoder(channels, hidden, fine)
         self.quality, self.quality_token = QualityHead(channels[0], hidden), nn.Linear(hidden, 1)
         nn.init.zeros_(self.quality_token.weight)
         nn.init.zeros_(self.quality_token.bias)
+
+    @torch.no_grad()
+    def _look_for_the_like(self) -> None:
+        """Begin with attention to what is near and looks alike: queries and keys are turned in the same way, and the
+        visual sampler hands on what it sees. From random projections the tokens are not listened to for long."""
+        for module in self.transformer.modules():
+            if hasattr(module, "q_proj"):
+                nn.init.orthogonal_(module.q_proj.weight)
+                module.k_proj.weight.copy_(module.q_proj.weight)
+                for projection in (module.q_proj, module.k_proj):
+                    nn.init.zeros_(projection.bias)
+        nn.init.eye_(self.tokens.sampler.weight)
+        nn.init.zeros_(self.tokens.sampler.bias)
 
     def encoder(self) -> nn.Module:
         """The image encoder."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Sequence
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ def adapted(name: str, source: torch.Tensor, own: torch.Tensor) -> torch.Tensor 
     return None
 
 
-def start_from(network: nn.Module, weights: str) -> nn.Module:
+def start_from(network: nn.Module, weights: str, fresh: Sequence[str] = ()) -> nn.Module:
     """Load what fits from a weights file into a network; the rest keeps its initial values.
 
     A network of another build may have a method ``inherited(state) -> state`` that gives the relative's tensors the
@@ -40,6 +41,7 @@ def start_from(network: nn.Module, weights: str) -> nn.Module:
         network: network to fill, changed in place.
         weights: state dictionary file of a relative, or a delta of one (its base is taken along); an empty string
             leaves the network as it is.
+        fresh: beginnings of names of tensors that keep their initial values all the same.
 
     Returns:
         The network.
@@ -57,7 +59,8 @@ def start_from(network: nn.Module, weights: str) -> nn.Module:
         source = network.inherited(source)
     state, taken = network.state_dict(), 0
     for name, own in state.items():
-        value = adapted(name, source[name], own) if name in source else None
+        known = name in source and not name.startswith(tuple(fresh))
+        value = adapted(name, source[name], own) if known else None
         if value is not None:
             state[name], taken = value, taken + 1
     if not taken:

@@ -30,10 +30,15 @@ class VolumeLoss(nn.Module):
         focal_weight: weight of the focal term.
         iou_weight: weight of the predicted IoU.
         boundary_weight: weight of :func:`edge_difference`; 0 leaves it out.
+        balance: 0 for the focal term; else cross entropy takes its place, in which a voxel of the object counts this
+            many times: a network that answers nothing at first learns little from a term that nearly all voxels agree
+            with.
     """
 
-    def __init__(self, focal_weight: float = 2.0, iou_weight: float = 0.5, boundary_weight: float = 0.0) -> None:
+    def __init__(self, focal_weight: float = 2.0, iou_weight: float = 0.5, boundary_weight: float = 0.0,
+                 balance: float = 0.0) -> None:
         super().__init__()
+        self.balance = balance
         self.dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
         self.focal = FocalLoss(gamma=1.0)
         self.focal_weight, self.iou_weight, self.boundary_weight = focal_weight, iou_weight, boundary_weight
@@ -46,7 +51,11 @@ class VolumeLoss(nn.Module):
             iou: predicted, ``[B, 1]``.
             label: ``[B, 1, *S]`` float, 0 or 1.
         """
-        loss = self.dice(logits, label) + self.focal_weight * self.focal(logits, label)
+        if self.balance:
+            loss = self.dice(logits, label) + F.binary_cross_entropy_with_logits(
+                logits, label, pos_weight=logits.new_tensor(self.balance))
+        else:
+            loss = self.dice(logits, label) + self.focal_weight * self.focal(logits, label)
         if self.boundary_weight:
             loss = loss + self.boundary_weight * edge_difference(torch.sigmoid(logits), label)
         true = hard_dice(logits, label)
@@ -82,12 +91,14 @@ class VolumeUpdate:
         tokens_alone: probability that clicks and boxes of a batch reach the network by their tokens alone (see
             :func:`promptzoo.networks.sam3d.without_places`); else nothing makes it listen to its tokens, because maps
             are quicker to learn from.
+        train_encoder: False trains everything but the image encoder.
     """
 
     def __init__(self, annotator: WindowAnnotator, rounds: Sequence[float] = (0.35, 0.35, 0.3), seed: int = 0,
-                 amp: bool = True, clip_norm: float = 3.0, tokens_alone: float = 0.0) -> None:
+                 amp: bool = True, clip_norm: float = 3.0, tokens_alone: float = 0.0,
+                 train_encoder: bool = True) -> None:
         self.annotator, self.seed, self.amp, self.clip_norm = annotator, seed, amp, clip_norm
-        self.tokens_alone = tokens_alone
+        self.tokens_alone, self.train_encoder = tokens_alone, train_encoder
         self.rounds = np.asarray(rounds, dtype=float) / np.sum(rounds)
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -103,7 +114,7 @@ class VolumeUpdate:
         total, logits, dices = image.new_zeros(()), None, []
         rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds))
         alone = bool(rng.random() < self.tokens_alone)
-        with mixed_precision(image, self.amp):
+        with mixed_precision(image, self.amp), torch.set_grad_enabled(self.train_encoder):
             encoded = bare.image_encoder(image.contiguous(memory_format=torch.channels_last_3d))
         for _ in range(rounds):
             points, labels, dense, _ = drawn(sessions, windows, device)

@@ -82,6 +82,22 @@ def test_prompts_matter_and_padding_does_not(network):
     assert all(float((first - answer).abs().max()) > 1e-3 for answer in (other, signed, mapped))
 
 
+def test_attention_begins_with_what_is_near_and_alike():
+    """Before any training an image cell's attention to a click falls with the distance of places and of features."""
+    torch.manual_seed(0)
+    network = PromptableVolume(**SMALL).eval()
+    embedding = torch.zeros(1, 32, 8, 8, 8)
+    embedding[:, :16, :4], embedding[:, 16:, 4:] = 1.0, 1.0  # two tissues
+    points, labels, _ = prompt(at=((11.5, 27.5, 27.5),))
+    seen = network.transformer.layers[0].cross_attn_image_to_token
+    token = network.tokens(embedding, points, labels)[:, 8:9]
+    with torch.inference_mode():
+        cells = (embedding + network.tokens.grid(embedding)).flatten(2).transpose(1, 2)
+        likeness = (seen.q_proj(cells) @ seen.k_proj(token).transpose(1, 2)).reshape(8, 8, 8)
+    assert likeness[1, 3, 3] > likeness[1, 3, 7] > likeness[6, 3, 7]
+    assert float(likeness[:4].mean()) > float(likeness[4:].mean())
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_clicks_can_be_told_by_their_tokens_alone(kind):
     """Of the dense maps only the earlier mask and the lasso are read then; with all maps the others count too."""

@@ -112,3 +112,12 @@ def test_attention_starts_without_effect(flat):
     image, prompts = torch.rand(2, 1, 32, 32), torch.rand(2, P, 32, 32)
     with torch.inference_mode():
         assert torch.equal(gated(image, prompts), net(image, prompts))
+
+
+def test_some_tensors_may_stay_fresh(flat):
+    net, file = flat
+    fresh = network(2, seed=8)
+    begun = {name: value.clone() for name, value in fresh.state_dict().items()}
+    start_from(fresh, file, ("image_encoder.stem.",))
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(value, begun[name] if name.startswith("image_encoder.stem.") else net.state_dict()[name])

@@ -96,6 +96,29 @@ def test_an_update_learns_and_evaluation_sees_it(kind):
     assert all(torch.equal(value, one.network.get_parameter(name)) for name, value in frozen.items())
 
 
+def test_a_balanced_loss_has_more_to_say_to_a_network_that_answers_nothing():
+    label, steps = ball(radius=4.0), {}
+    for name, loss in (("focal", VolumeLoss(iou_weight=0.0)), ("balanced", VolumeLoss(iou_weight=0.0, balance=5.0))):
+        logits = torch.full_like(label, -6.0).requires_grad_()
+        loss(logits, torch.zeros(1, 1), label).backward()
+        steps[name] = -float(logits.grad[label > 0].mean())
+    assert steps["balanced"] > 2 * steps["focal"] > 0
+
+
+def test_the_encoder_can_be_left_alone_and_tokens_can_be_all_that_is_told():
+    one = engine(PromptableVolume)
+    before = {name: value.clone() for name, value in one.network.state_dict().items()}
+    seen, decode = [], one.network.decode
+    one.network.decode = lambda *inputs: seen.append(inputs[-1]) or decode(*inputs)
+    update = VolumeUpdate(WindowAnnotator(first=(0.0, 1.0, 0, 0, 0)), rounds=(1.0,), amp=False, tokens_alone=1.0,
+                          train_encoder=False)
+    update(one, batch())
+    changed = {name.split(".")[0] for name, value in one.network.state_dict().items()
+               if not torch.equal(value, before[name])}
+    assert "mask_decoder" in changed and "image_encoder" not in changed
+    assert not any(dense.any() for dense in seen)
+
+
 def test_the_same_iteration_draws_the_same_prompts():
     update = VolumeUpdate(WindowAnnotator(), amp=False, seed=3)
     first, second = (update(engine(PromptableVolume), batch()) for _ in range(2))
