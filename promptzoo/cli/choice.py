@@ -16,8 +16,9 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
 
     A bundle fits that segments, takes every kind, knows every class, and ships its weights. An image of one slice goes
     to a 2D bundle, a volume to a 3D one; without one, to a 2D bundle, which segments the slices that carry a prompt.
-    Among several the first by name is taken, those that stand alone before those derived for some purpose; for prompts
-    that are names and words alone, the one whose measured Dice by name is highest.
+    Among several the first by name is taken, those that stand alone before those derived for some purpose, and these
+    before those that say of themselves that others are to be preferred (``extra.chosen_last``); for prompts that are
+    names and words alone, the one whose measured Dice by name is highest.
 
     Args:
         grid: the image's grid.
@@ -37,7 +38,7 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
         raise NotFoundError(complain("class", ", ".join(sorted(classes - known)), ", ".join(sorted(known)) or "none",
                                      "Draw it instead, with --point or --box"))
     texts, reasons, fitting = list(texts), [], []
-    for info in sorted(bundles, key=lambda b: ("base" in b.weights, b.name)):
+    for info in sorted(bundles, key=lambda b: (_last(b), "base" in b.weights, b.name)):
         why = _why_not(info, kinds, wanted, classes, texts)
         if why:
             reasons.append(f"{info.name}: {why}")
@@ -53,6 +54,10 @@ def choose_bundle(grid: Grid, kinds: Iterable[str], bundles: Iterable[BundleInfo
     if kinds and kinds <= {"class", "text"}:
         return max(fitting, key=_measured_by_name)
     return next((info for info in fitting if info.dimensions == wanted), fitting[0])
+
+
+def _last(info: BundleInfo) -> bool:
+    return bool(info.block.get("extra", {}).get("chosen_last"))
 
 
 def _measured_by_name(info: BundleInfo) -> float:

@@ -33,6 +33,7 @@ def learn(
     measure: bool = typer.Option(True, help="Measure it on cases held out, in two folds; takes as long again."),
     replace: bool = typer.Option(False, "--replace", help="Replace what was learned under that name."),
     seed: int = typer.Option(0, help="Of all draws."),
+    variant: Optional[str] = typer.Option(None, "--variant", help="Teach this variant of the bundle."),
     engine: str = options.ENGINE,
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -43,9 +44,9 @@ def learn(
     once; removed, nothing of it is left.
     """
     from promptzoo.evaluation.datalist import Datalist
-    from promptzoo.inference import load_predictor
     from promptzoo.inference.learned import save_prompt
     from promptzoo.training.prompt_tuning import Learning, Taught, held_out, learn_prompt
+    from promptzoo.training.task_tuning import teaching
 
     info, name = _teachable(bundle), class_name(name)
     if name in info.block["label"]["labels"]:
@@ -55,24 +56,24 @@ def learn(
     if out is not None and out.suffix != ".safetensors":
         raise PromptError(complain("--out", out.name, "a name that ends in .safetensors"))
     source = Datalist.read(existing(datalist, "datalist"), match=match)
-    settings = Learning(seed=seed)
     with waiting("Reading the cases", as_json):
         loaded = [source.load(row) for row in source.rows[:limit]]
         cases = [Taught.of(case.row.id, case.volume, case.mask) for case in loaded]
-        encode = load_predictor(info.path, engine).parts.encode  # type: ignore[attr-defined]
+        encode, form, settings, base = teaching(info, engine, Learning(seed=seed), variant)
     with progress("Learning", as_json) as report:
-        found = learn_prompt(encode, cases, settings, report)
+        found = learn_prompt(encode, cases, settings, report, form)
     told = None
     if measure and len(cases) > 1:
         with waiting("Measuring on cases held out", as_json):
-            told = held_out(encode, cases, settings)
-    record = {"name": name, "bundle": info.name, "version": info.version, "base": dict(info.weights["base"]),
+            told = held_out(encode, cases, settings, form=form)
+    record = {"name": name, "bundle": info.name, "version": info.version, "variant": variant,
+              "base": {"bundle": (info.weights.get("base") or {}).get("bundle", info.name), "sha256": base},
               "cases": len(cases), "modalities": sorted({case.row.modality for case in loaded}), "held_out": told,
               "loss": round(found.loss, 4), "seconds": round(found.seconds, 1), "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         fresh = out or Path(folder) / f"{name.replace(' ', '_')}.safetensors"
         save_prompt(found.prompt, record, fresh)
-        place = out or add_learned(fresh, info.name, info.weights["base"]["sha256"], _own(info), replace)
+        place = out or add_learned(fresh, info.name, str(base), _own(info), replace)
     record |= {"file": str(place), "bytes": place.stat().st_size}
     if as_json:
         print_json(record)
@@ -80,8 +81,9 @@ def learn(
     held = f"Dice {told['dice']:.2f} on cases held out" if told else "not measured on other cases"
     typer.echo(f"{name}: learned from {len(cases)} case{'s' * (len(cases) > 1)} in {found.seconds:.0f} s, {held}; "
                f"{place.stat().st_size / 1000:.0f} kB in {place}")
+    of_variant = f" --variant {variant}" if variant else ""
     typer.echo(f"promptzoo learned add {place}" if out else
-               f"promptzoo segment IMAGE --bundle {info.name} --class \"{name}\"")
+               f"promptzoo segment IMAGE --bundle {info.name}{of_variant} --class \"{name}\"")
 
 
 @app.command("list", help="List what bundles were taught.")
@@ -107,7 +109,7 @@ def add(file: Path = typer.Argument(..., help="File that promptzoo learn --out w
     """Add a learned prompt to its bundle."""
     record = read_record(existing(file, "learned prompt"))
     info = _teachable(record["bundle"])
-    place = add_learned(file, info.name, info.weights["base"]["sha256"], _own(info), replace)
+    place = add_learned(file, info.name, _frozen(info, record), _own(info), replace)
     typer.echo(f"{record['name']} is a class of {info.name}: {place}")
 
 
@@ -133,6 +135,9 @@ def rank(name: str = typer.Argument(..., help="Name of the structure, learned or
         for number, row in enumerate(rows, 1):
             state = predictor.encode(read_image(row.image))
             answer = predictor.decode(state, PromptSet((ClassPrompt(name),))).objects[0]
+            if "disagreement" not in answer.info:
+                raise BundleError(complain("bundle to rank cases with", bundle, "one that has several prompts of a "
+                                           f"structure, such as {DEFAULT}"))
             found.append({"id": row.id, "disagreement": answer.info["disagreement"], "image": str(row.image)})
             report(number, len(rows), row.id)
     found.sort(key=lambda entry: -entry["disagreement"])
@@ -148,6 +153,15 @@ def _teachable(bundle: str) -> BundleInfo:
         known = ", ".join(one.name for one in find_bundles() if one.learns)
         raise BundleError(complain("bundle to teach", info.name, known or "none here"))
     return info
+
+
+def _frozen(info: BundleInfo, record: dict[str, Any]) -> str:
+    """SHA-256 of the weights that a learned prompt has to belong to: those of its variant."""
+    if not record.get("variant"):
+        return str(info.frozen_sha256)
+    from promptzoo.inference import load_predictor
+
+    return str(load_predictor(info.path, "torch", variant=record["variant"]).base_sha256)  # type: ignore[attr-defined]
 
 
 def _own(info: BundleInfo) -> tuple[Any, ...]:

@@ -135,7 +135,16 @@ class BundleInfo:
 
     def learned(self) -> dict[str, Path]:
         """The learned prompts that fit this bundle, name to file; see :mod:`promptzoo.core.learned`."""
-        return learned_prompts(self.name, self.weights["base"]["sha256"]) if self.learns else {}
+        return learned_prompts(self.name, self.frozen_sha256) if self.learns else {}
+
+    @property
+    def frozen_sha256(self) -> str | None:
+        """SHA-256 of the weights that learned prompts belong to: of the base, or of a bundle without one its own; None
+        while there are none."""
+        if base := self.weights.get("base"):
+            return str(base["sha256"])
+        file = self.weights_path
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else None
 
     @property
     def spoken_classes(self) -> tuple[str, ...]:

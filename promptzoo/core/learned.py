@@ -11,7 +11,7 @@ import re
 import shutil
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 from promptzoo.core.errors import BundleError, NotFoundError, PromptError, complain
 from promptzoo.core.locations import data_dir
@@ -83,6 +83,14 @@ def learned_prompts(bundle: str, base_sha256: str | None = None) -> dict[str, Pa
         if base_sha256 in (None, record["base"].get("sha256")):
             found[record["name"]] = file
     return found
+
+
+def stamp(names: Iterable[str], bundle: str, base_sha256: str | None) -> str:
+    """What of learned prompts may change under their names: when their files were written; see ``depends_on`` of
+    predictors."""
+    wanted = set(names)
+    known = learned_prompts(bundle, base_sha256) if wanted else {}
+    return " ".join(f"{name}@{known[name].stat().st_mtime_ns}" for name in sorted(wanted & set(known)))
 
 
 def add_learned(path: Path, bundle: str, base_sha256: str, taken: tuple[str, ...] = (), replace: bool = False) -> Path:

@@ -106,9 +106,7 @@ class ClassPredictor:
         """
         wanted = " ".join(name.lower().replace("_", " ").split())
         if wanted not in self.classes:
-            near = difflib.get_close_matches(wanted, self.classes, n=2, cutoff=0.6)
-            raise PromptError(complain(f"class for {self.name}", name, ", ".join(self.classes),
-                                       f"Did you mean {' or '.join(near)}?" if near else ""))
+            raise unknown_class(self.name, name, self.classes)
         return 1 + self.classes.index(wanted)
 
     def _slices(self, state: EncodedImage) -> tuple[int, Window]:
@@ -154,8 +152,9 @@ class ClassPredictor:
             chance = self._chance(values, channels, cut)
             if chance.max() < 0.01:
                 continue
-            coarse = Window(tuple(np.asarray(window.origin) + np.asarray(window.step) * 1.5),
-                            tuple(np.asarray(window.step) * (self.window // chance.shape[0])), chance.shape)
+            cell = self.window // chance.shape[0]
+            coarse = Window(tuple(np.asarray(window.origin) + np.asarray(window.step) * (cell - 1) / 2),
+                            tuple(np.asarray(window.step) * cell), chance.shape)
             offset, region = coarse.restore(chance, shape)
             np.moveaxis(full, axis, 0)[k][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
         names = [self.classes[c - 1] for c in channels]
@@ -164,6 +163,13 @@ class ClassPredictor:
             info["reason"] = f"not found: {', '.join(names)}"
         return ObjectPrediction(object_id, state.source, (0, 0, 0),
                                 np.ascontiguousarray(state.move.inverse_array(full)), None, 0.5, info)
+
+
+def unknown_class(bundle: str, name: str, known: Sequence[str]) -> PromptError:
+    """What to raise for a class that a bundle does not know, with those that it knows and names that are near."""
+    near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.6)
+    return PromptError(complain(f"class for {bundle}", name, ", ".join(known),
+                                f"Did you mean {' or '.join(near)}?" if near else ""))
 
 
 class ClassInferer(InteractiveInferer):

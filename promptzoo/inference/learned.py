@@ -13,9 +13,10 @@ from monai.inferers import Inferer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.special import expit
+from torch import nn
 
 from promptzoo.core.errors import BundleError, complain
-from promptzoo.core.learned import KEY, header, learned_prompts
+from promptzoo.core.learned import KEY, header, learned_prompts, stamp
 from promptzoo.core.protocols import ObjectPrediction
 from promptzoo.inference.classes import ClassInferer, ClassPredictor
 from promptzoo.inference.monai_inferer import Part
@@ -26,11 +27,11 @@ from promptzoo.prompts.types import PromptSet
 Arrays = Sequence[np.ndarray]
 
 
-def save_prompt(prompt: LearnedPrompt, record: Mapping[str, Any], path: Path) -> None:
+def save_prompt(prompt: nn.Module, record: Mapping[str, Any], path: Path) -> None:
     """Write a learned prompt, in half precision, with its record in the header; atomically.
 
     Args:
-        prompt: what was learned.
+        prompt: what was learned; its state is written.
         record: JSON-able: ``name``, ``bundle``, ``base`` (``sha256``), ``cases``, ``held_out`` …
         path: safetensors file; its folder is created.
     """
@@ -96,8 +97,7 @@ class LearnedPredictor(ClassPredictor):
     def depends_on(self, prompts: PromptSet) -> str:
         """What of the learned prompts that are asked for may change: their files and when these were written."""
         asked = {" ".join(prompt.name.lower().split()) for prompt in prompts.of("class")} - set(self.shipped)
-        known = learned_prompts(self.name, self.base_sha256) if asked else {}
-        return " ".join(f"{name}@{known[name].stat().st_mtime_ns}" for name in sorted(asked & set(known)))
+        return stamp(asked, self.name, self.base_sha256)
 
     def channel(self, name: str) -> int:
         """The number of a class among the shipped ones and then the learned ones; see :class:`ClassPredictor`."""

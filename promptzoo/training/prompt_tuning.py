@@ -89,11 +89,28 @@ class Learning:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a prompt of a bundle is made of; the default is sets of tokens on the maps of a frozen encoder.
+
+    Args:
+        make: a prompt before it is learned, from the settings and the encoded views: a module that gives logits
+            ``[B, sets, h, w]`` of them, with a method ``alike() -> penalty``.
+        takes: how many of the encoder's outputs it is given.
+        finest: the number of that whose cells its logits have.
+    """
+
+    make: Callable[[Learning, Sequence[torch.Tensor]], nn.Module] = lambda settings, maps: LearnedPrompt(
+        settings.tokens, settings.sets, maps[0].shape[1])
+    takes: int = 3
+    finest: int = 2
+
+
 @dataclass(frozen=True, eq=False)
 class Learned:
     """A prompt and how it came about: training loss at the end, seconds for encoding and altogether."""
 
-    prompt: LearnedPrompt
+    prompt: nn.Module
     loss: float
     seconds_encoding: float
     seconds: float
@@ -122,7 +139,8 @@ def view_of(image: np.ndarray, mask: np.ndarray, spacing: np.ndarray, hounsfield
 
 
 def learn_prompt(encode: Encode, cases: Sequence[Taught], settings: Learning = Learning(),
-                 report: Callable[[int, int, str], None] = lambda done, total, name: None) -> Learned:
+                 report: Callable[[int, int, str], None] = lambda done, total, name: None, form: Form = Form()
+                 ) -> Learned:
     """Learn one structure on a frozen encoder, which is only asked, never changed.
 
     Args:
@@ -130,6 +148,7 @@ def learn_prompt(encode: Encode, cases: Sequence[Taught], settings: Learning = L
         cases: 1 to 20 corrected cases.
         settings: how.
         report: told ``(done, total, "")``.
+        form: of the prompt.
 
     Raises:
         PromptZooError: for another number of cases.
@@ -138,11 +157,11 @@ def learn_prompt(encode: Encode, cases: Sequence[Taught], settings: Learning = L
         raise PromptZooError(complain("cases to learn a prompt from", len(cases), f"{CASES[0]} to {CASES[1]}",
                                       "With more, fine-tune a bundle instead"))
     started = time.perf_counter()
-    maps, labels = _views(encode, cases, settings)
+    maps, labels = _views(encode, cases, settings, form)
     encoded = time.perf_counter() - started
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        prompt = LearnedPrompt(settings.tokens, settings.sets, maps[0].shape[1])
+        prompt = form.make(settings, maps)
     rng = generator(settings.seed, len(cases))
     optimiser = torch.optim.AdamW(prompt.parameters(), lr=settings.rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=settings.iterations + 1,
@@ -162,11 +181,12 @@ def learn_prompt(encode: Encode, cases: Sequence[Taught], settings: Learning = L
                    time.perf_counter() - started)
 
 
-def _views(encode: Encode, cases: Sequence[Taught], settings: Learning) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Encoded views, ``[N, …]`` per output, and their masks ``[N, 1, S/4, S/4]`` in [0, 1]."""
+def _views(encode: Encode, cases: Sequence[Taught], settings: Learning, form: Form
+           ) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Encoded views, ``[N, …]`` per output, and their masks ``[N, 1, h, w]`` in [0, 1]."""
     slices = [(case, k) for n, case in enumerate(cases)
               for k in case.few(settings.there, settings.away, generator(settings.seed, n, 1))]
-    found: list[list[np.ndarray]] = [[], [], []]
+    found: list[list[np.ndarray]] = [[] for _ in range(form.takes)]
     labels = []
     each = max(1, settings.views // len(slices) - 1)
     for number, (case, k) in enumerate(slices):
@@ -174,20 +194,20 @@ def _views(encode: Encode, cases: Sequence[Taught], settings: Learning) -> tuple
             rng = generator(settings.seed, number, turn) if turn else None
             view, mask = view_of(case.image[k], case.mask[k], case.spacing, case.hounsfield, settings.window, rng)
             labels.append(mask.astype(np.float32)[None])
-            for kept, part in zip(found, encode(view[None, None])[:3]):
+            for kept, part in zip(found, encode(view[None, None])[:form.takes]):
                 kept.append(np.asarray(part[0], np.float32))
     maps = [torch.from_numpy(np.stack(parts)) for parts in found]
-    label = F.interpolate(torch.from_numpy(np.stack(labels)), size=maps[2].shape[2:], mode="area")
+    label = F.interpolate(torch.from_numpy(np.stack(labels)), size=maps[form.finest].shape[2:], mode="area")
     return maps, label
 
 
-def dice_on(encode: Encode, prompt: LearnedPrompt, case: Taught, window: int = 256) -> float:
+def dice_on(encode: Encode, prompt: nn.Module, case: Taught, window: int = 256, form: Form = Form()) -> float:
     """Dice of a prompt's answer on all slices of a case, on the network's pixels."""
     both = total = 0
     for image, mask in zip(case.image, case.mask):
         view, truth = view_of(image, mask, case.spacing, case.hounsfield, window, None)
         with torch.inference_mode():
-            maps = [torch.from_numpy(np.asarray(part, np.float32)) for part in encode(view[None, None])[:3]]
+            maps = [torch.from_numpy(np.asarray(part, np.float32)) for part in encode(view[None, None])[:form.takes]]
             logits = prompt(*maps).mean(1, keepdim=True)
         found = F.interpolate(logits, size=truth.shape, mode="bilinear")[0, 0].numpy() >= 0
         both, total = both + int((found & (truth > 0)).sum()), total + int(found.sum()) + int((truth > 0).sum())
@@ -195,7 +215,7 @@ def dice_on(encode: Encode, prompt: LearnedPrompt, case: Taught, window: int = 2
 
 
 def held_out(encode: Encode, cases: Sequence[Taught], settings: Learning = Learning(),
-             folds: int = 2) -> dict[str, Any] | None:
+             folds: int = 2, form: Form = Form()) -> dict[str, Any] | None:
     """Dice on cases that were not learned from: each fold is learned without its cases and measured on them.
 
     Returns:
@@ -206,6 +226,7 @@ def held_out(encode: Encode, cases: Sequence[Taught], settings: Learning = Learn
     found = []
     for fold in range(folds):
         kept = [case for n, case in enumerate(cases) if n % folds != fold]
-        prompt = learn_prompt(encode, kept, settings).prompt
-        found += [dice_on(encode, prompt, case, settings.window) for n, case in enumerate(cases) if n % folds == fold]
+        prompt = learn_prompt(encode, kept, settings, form=form).prompt
+        found += [dice_on(encode, prompt, case, settings.window, form)
+                  for n, case in enumerate(cases) if n % folds == fold]
     return {"cases": len(found), "dice": round(float(np.mean(found)), 4), "dice_least": round(min(found), 4)}

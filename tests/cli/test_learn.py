@@ -55,6 +55,20 @@ def test_teach_use_share_forget(run, cases, tmp_path):
     assert "1 learned" in run("learned", "list").stdout
 
 
+def test_a_prompt_of_a_network_of_many_tasks(run, cases, tmp_path):
+    """The same way for a bundle whose prompts reach into its network, and for a variant of it."""
+    bundle = ("--bundle", "learnable_task_prompt")
+    told = json.loads(run("learn", "Bright Disc", cases, *bundle, "--no-measure", "--engine", "torch", "--json").stdout)
+    assert told["base"]["bundle"] == "learnable_task_prompt" and told["bytes"] < 12_000
+    answer = json.loads(run("segment", tmp_path / "0.png", "--class", "bright disc", *bundle, "--engine", "torch",
+                            "--out", tmp_path / "m.png", "--json").stdout)
+    assert answer["objects"][0]["voxels"] > 50
+    assert "several prompts" in run("learned", "rank", "bright disc", cases, *bundle, "--engine", "torch",
+                                    code=5).stderr
+    run("learned", "remove", "bright disc", *bundle)
+    assert "bright disc" in run("segment", tmp_path / "0.png", "--class", "bright disc", *bundle, code=2).stderr
+
+
 def test_what_cannot_be_taught(run, cases, tmp_path):
     """Wrong bundle, taken name, wrong file: one line each."""
     assert "bundle to teach" in run("learn", "x", cases, "--bundle", "sam_box_finetune", code=5).stderr
