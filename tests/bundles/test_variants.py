@@ -56,7 +56,7 @@ def test_variant_weights(bundle, workflow):
             continue
         parser = workflow("inference", f"variants/{overlay.stem}", kind="inference").parser
         weights = Path(str(parser.get_parsed_content("weights")))
-        assert weights.name != bundle.weights_path.name and weights.parent == bundle.weights_path.parent, system
+        assert weights.name != bundle.weights_path.name and weights.parent == bundle.path / "models", system
         if weights.is_file():
             assert weights.stat().st_size <= bundle.weights.get("bytes_max", 10_000_000), system
         else:
