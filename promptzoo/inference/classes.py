@@ -154,8 +154,9 @@ class ClassPredictor:
             chance = self._chance(values, channels, cut)
             if chance.max() < 0.01:
                 continue
-            coarse = Window(tuple(np.asarray(window.origin) + np.asarray(window.step) * 1.5),
-                            tuple(np.asarray(window.step) * (self.window // chance.shape[0])), chance.shape)
+            factor = self.window // chance.shape[0]
+            coarse = Window(tuple(np.asarray(window.origin) + np.asarray(window.step) * (factor - 1) / 2),
+                            tuple(np.asarray(window.step) * factor), chance.shape)
             offset, region = coarse.restore(chance, shape)
             np.moveaxis(full, axis, 0)[k][tuple(slice(o, o + n) for o, n in zip(offset, region.shape))] = region
         names = [self.classes[c - 1] for c in channels]
