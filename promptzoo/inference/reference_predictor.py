@@ -81,11 +81,11 @@ class ReferencePredictor(ByReference, SamPredictor):
                 :func:`promptzoo.inference.reference_cases.open_case`.
         """
         best: tuple[Match, Plane, Window] | None = None
-        for reference in references:
-            flat = state.canonical.is_2d
-            axis = int(np.argmin(state.data.shape)) if flat else 2
-            shown = largest_plane(*open_case(reference), None if flat else axis)
-            known, cells = self._features(shown)[0], self._cells(shown)
+        flat = state.canonical.is_2d
+        axis = int(np.argmin(state.data.shape)) if flat else 2
+        shown = [largest_plane(*open_case(reference), None if flat else axis) for reference in references]
+        for case in shown:
+            known, cells = self._features(case)[0], self._cells(case)
             count = state.data.shape[axis]
             for index in np.unique(np.linspace(0, count - 1, min(count, MOST_SLICES)).round().astype(int)):
                 plane = plane_of(state, axis, int(index))
@@ -93,12 +93,16 @@ class ReferencePredictor(ByReference, SamPredictor):
                 found = match(known, cells, seen, self.imitation.matcher, self.imitation.nearness)
                 if best is None or found.similarity > best[0].similarity:
                     best = found, plane, window
-        number = references[0].object_id
         if best is None or best[0].similarity < self.imitation.least_similarity or not best[0].found.any():
             similar = 0.0 if best is None else best[0].similarity
             return Proposal(PromptSet(), similar, f"too unlike the reference: similarity {similar:.2f}, needed "
                             f"{self.imitation.least_similarity:.2f}; give another reference, or click")
-        return Proposal(self._prompts(state, *best, number), best[0].similarity)
+        return Proposal(self._made(state, best, references, shown), best[0].similarity)
+
+    def _made(self, state: EncodedImage, best: tuple[Match, Plane, Window], references: Sequence[ReferencePrompt],
+              shown: Sequence[Plane]) -> PromptSet:
+        """The prompts, in world space, of what matched best; ``shown`` are the masked slices of all references."""
+        return self._prompts(state, *best, references[0].object_id)
 
     def _features(self, plane: Plane) -> tuple[list[np.ndarray], Window]:
         window = self._window(plane)

@@ -35,7 +35,7 @@ class EpisodeUpdate:
         network = engine.network.train()
         plain = getattr(network, "module", network)
         rng = generator(self.seed, int(engine.state.iteration))
-        order = _examples(len(image) // self.images, self.images, int(rng.integers(1, self.images)), rng)
+        order = examples_of(len(image) // self.images, self.images, int(rng.integers(1, self.images)), rng)
         examples = torch.from_numpy(order).to(image.device)
         with torch.autocast(image.device.type, torch.bfloat16, self.amp):
             with torch.no_grad():
@@ -47,7 +47,7 @@ class EpisodeUpdate:
                 CommonKeys.LOSS: float(loss.detach()), "dice_per_round": [mean_dice(logits, label)]}
 
 
-def _examples(episodes: int, images: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def examples_of(episodes: int, images: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Places ``[episodes * images, count]`` in the batch of the templates of each query."""
     order = np.stack([rng.permutation([m for m in range(images) if m != n])[:count] for n in range(images)])
     return (order[None] + images * np.arange(episodes)[:, None, None]).reshape(-1, count)
@@ -64,7 +64,7 @@ class SelectorUpdate(EpisodeUpdate):
         network = engine.network.train()
         plain = getattr(network, "module", network)
         count = self.images - 1
-        order = _examples(len(image) // self.images, self.images, count, generator(self.seed))
+        order = examples_of(len(image) // self.images, self.images, count, generator(self.seed))
         flat = torch.from_numpy(order.reshape(-1)).to(image.device)
         with torch.no_grad():
             maps = plain.image_encoder(image)
@@ -103,7 +103,7 @@ class EpisodeEvaluation(BinaryEvaluation):
 
     def logits(self, network: Any, image: torch.Tensor, batchdata: dict[str, torch.Tensor]) -> torch.Tensor:
         """Each image is encoded once."""
-        order = _examples(len(image) // self.images, self.images, self.images - 1, generator(0))
+        order = examples_of(len(image) // self.images, self.images, self.images - 1, generator(0))
         return beside(network, network.image_encoder(image), batchdata["shown"].to(image.device), order)
 
 

@@ -1,6 +1,7 @@
 """Every variant overlay trains and segments, as its base does."""
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -17,6 +18,7 @@ def test_variants_run(bundle, workflow, small_training, case, phantom, tmp_path)
         if _answers_only(overlay):
             _segments(bundle, workflow, case, phantom, name, tmp_path / "output" / system, {})
             continue
+        asked = _asked(bundle, overlay, case, phantom, tmp_path)
         train = workflow("train", name, kind="train", **small_training)
         train.initialize()
         assert train.check_properties() == [], system
@@ -27,12 +29,22 @@ def test_variants_run(bundle, workflow, small_training, case, phantom, tmp_path)
         assert written is not None, f"{system} wrote no {system}.pt or .safetensors: the overlay sets no weights_name"
         assert all(math.isfinite(float(value.double().sum())) for value in read_file(written)[0].values()), system
 
-        _segments(bundle, workflow, case, phantom, name, tmp_path / "output" / system, {"weights": str(written)})
+        _segments(bundle, workflow, asked, phantom, name, tmp_path / "output" / system, {"weights": str(written)})
 
 
 def _answers_only(overlay):
     """Whether an overlay changes only how the bundle's own weights are asked or studied."""
     return all(key.startswith(("inferer", "study")) for key in json.loads(overlay.read_text()))
+
+
+def _asked(bundle, overlay, case, phantom, folder):
+    """The case with a prompt for a class that the overlay knows, if it has classes of its own."""
+    own = json.loads(overlay.read_text()).get("inferer", {}).get("classes")
+    if bundle.prompts[0] != "class" or not own:
+        return case
+    prompts = folder / "data" / f"{overlay.stem}.prompts.json"
+    prompts.write_text(json.dumps(replace(phantom, class_name=own[0]).prompts("class").to_json()))
+    return {**case, "prompts": str(prompts)}
 
 
 def _segments(bundle, workflow, case, phantom, name, folder, weights):
@@ -56,7 +68,7 @@ def test_variant_weights(bundle, workflow):
             continue
         parser = workflow("inference", f"variants/{overlay.stem}", kind="inference").parser
         weights = Path(str(parser.get_parsed_content("weights")))
-        assert weights.name != bundle.weights_path.name and weights.parent == bundle.weights_path.parent, system
+        assert weights.name != bundle.weights_path.name and weights.parent == bundle.path / "models", system
         if weights.is_file():
             assert weights.stat().st_size <= bundle.weights.get("bytes_max", 10_000_000), system
         else:

@@ -7,7 +7,7 @@ from promptzoo.core.errors import PromptZooError
 from promptzoo.prompts.encoders.context import CONTEXT_CHANNELS
 from promptzoo.training.episode_sources import HELD_OUT, Sources, edged
 from promptzoo.training.episodes import Episodes, told
-from promptzoo.training.in_context import _examples, soft_dice
+from promptzoo.training.in_context import examples_of, soft_dice
 
 QUICK = {"shapes": 0.6, "studies": 0.4}
 
@@ -60,7 +60,7 @@ def test_what_is_told_lies_where_the_mask_is(how):
 
 
 def test_every_image_is_a_query_beside_others_of_its_episode():
-    order = _examples(3, 4, 2, np.random.default_rng(0))
+    order = examples_of(3, 4, 2, np.random.default_rng(0))
     assert order.shape == (12, 2)
     for query, examples in enumerate(order):
         assert query not in examples and len(set(examples)) == 2 and {int(n) // 4 for n in examples} == {query // 4}

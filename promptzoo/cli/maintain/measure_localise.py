@@ -1,4 +1,5 @@
-"""Measure boxes that come by themselves: ``python -m promptzoo.cli.maintain.measure_localise BUNDLE``.
+"""Measure boxes that come by themselves: ``python -m promptzoo.cli.maintain.measure_localise BUNDLE
+[--variant ID]``.
 
 Two procedural torsos are the finished volumes, others the new ones, whole, upside down and mirrored. Per organ: IoU of
 the box beside that of a box of the finished one's size in the middle, distance of the middles, and Dice of the voted
@@ -75,12 +76,12 @@ def measure(predictor: Any, folder: Path, count: int) -> dict[str, Any]:
                 given = PromptSet((Box(tuple(map(float, true[0])), tuple(map(float, true[1])), 1, "voxel"),))
                 found[organ].append((box_iou(own, true), box_iou((middle - half, middle + half), true),
                                      float(np.linalg.norm((np.add(*own) - np.add(*true)) / 2 * spacing)),
-                                     dice(place.voted, truth), dice(predictor.decode(
+                                     np.nan if place.voted is None else dice(place.voted, truth), dice(predictor.decode(
                                          state, place.prompts).objects[0].mask, truth),
                                      dice(predictor.decode(state, given).objects[0].mask, truth)))
     keys = ("box_iou", "box_iou_of_middle_box", "middle_off_mm", "dice_voted", "dice_answer", "dice_true_box")
-    return {"n": count, **{organ: dict(zip(keys, np.mean(values, 0).round(4).tolist()))
-                           for organ, values in found.items() if values},
+    return {"n": count, **{organ: {key: round(float(mean), 4) for key, mean in zip(keys, np.mean(values, 0))
+                                   if np.isfinite(mean)} for organ, values in found.items() if values},
             "similarity": {kind: [round(min(values), 3), round(max(values), 3)] for kind, values in alike.items()}}
 
 
@@ -90,16 +91,20 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog=MODULE, description="Measure automatic boxes.")
     parser.add_argument("bundle")
+    parser.add_argument("--variant", help="system id of a variant")
     parser.add_argument("--limit", type=int, default=4, help="new torsos")
     options = parser.parse_args(arguments)
     info = get_bundle(options.bundle)
-    predictor: Any = load_predictor(info.path)
+    predictor: Any = load_predictor(info.path, variant=options.variant)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(predictor, Path(folder), options.limit)
     place = info.path / "docs" / "results.json"
-    place.write_text(json.dumps({"procedural torsos": {
-        "command": f"{MODULE} {info.name} --limit {options.limit}", "engine": predictor.engine, **found,
-        "hardware": hardware(), "versions": versions()}}, indent=1) + "\n")
+    variant = f" --variant {options.variant}" if options.variant else ""
+    results = json.loads(place.read_text()) if place.is_file() else {}
+    results[f"procedural torsos, {options.variant}" if variant else "procedural torsos"] = {
+        "command": f"{MODULE} {info.name}{variant} --limit {options.limit}", "engine": predictor.engine, **found,
+        "hardware": hardware(), "versions": versions()}
+    place.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(found))
     return 0
 
