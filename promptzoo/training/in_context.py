@@ -101,10 +101,14 @@ class EpisodeEvaluation(BinaryEvaluation):
         super().__init__()
         self.images = images
 
+    def order(self, count: int) -> np.ndarray:
+        """For each of ``count`` images all others of its episode, ``[count, images - 1]``."""
+        return examples_of(count // self.images, self.images, self.images - 1, generator(0))
+
     def logits(self, network: Any, image: torch.Tensor, batchdata: dict[str, torch.Tensor]) -> torch.Tensor:
         """Each image is encoded once."""
-        order = examples_of(len(image) // self.images, self.images, self.images - 1, generator(0))
-        return beside(network, network.image_encoder(image), batchdata["shown"].to(image.device), order)
+        shown = batchdata["shown"].to(image.device)
+        return beside(network, network.image_encoder(image), shown, self.order(len(image)))
 
 
 def beside(network: Any, maps: Sequence[torch.Tensor], shown: torch.Tensor, order: np.ndarray) -> torch.Tensor:

@@ -23,6 +23,10 @@ from promptzoo.training.sam import answer, drawn
 from promptzoo.training.step import mixed_precision, optimise
 
 
+MAP_SCALE = 3.0
+"""Size of a prompt map in :func:`retelling`, over that of the embedding."""
+
+
 class VolumeLoss(nn.Module):
     """Dice + focal loss of the mask, the squared error of the predicted IoU, and optionally the edges' difference.
 
@@ -79,6 +83,20 @@ def edge_difference(chance: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return (off / wanted.square().sum(axes).clamp(min=1.0)).mean()
 
 
+def retelling(attended: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+    """How badly the first channels of the attended embedding retell the prompt maps.
+
+    Args:
+        attended: the embedding after it met the tokens, ``[B, hidden, *S / 8]``.
+        dense: prompt maps ``[B, 12, *S / 2]``.
+
+    Returns:
+        Mean squared difference, scalar; maps count three times, as the embedding is of unit variance.
+    """
+    wanted = MAP_SCALE * F.avg_pool3d(dense, dense.shape[2] // attended.shape[2])
+    return (attended[:, :dense.shape[1]].float() - wanted).square().mean()
+
+
 class VolumeUpdate:
     """``iteration_update`` of ``monai.engines.SupervisedTrainer``.
 
@@ -92,13 +110,14 @@ class VolumeUpdate:
             :func:`promptzoo.networks.sam3d.without_places`); else nothing makes it listen to its tokens, because maps
             are quicker to learn from.
         train_encoder: False trains everything but the image encoder.
+        retell: weight of :func:`retelling`, which teaches tokens quickly where they point; 0 leaves it out.
     """
 
     def __init__(self, annotator: WindowAnnotator, rounds: Sequence[float] = (0.35, 0.35, 0.3), seed: int = 0,
                  amp: bool = True, clip_norm: float = 3.0, tokens_alone: float = 0.0,
-                 train_encoder: bool = True) -> None:
+                 train_encoder: bool = True, retell: float = 0.0) -> None:
         self.annotator, self.seed, self.amp, self.clip_norm = annotator, seed, amp, clip_norm
-        self.tokens_alone, self.train_encoder = tokens_alone, train_encoder
+        self.tokens_alone, self.train_encoder, self.retell = tokens_alone, train_encoder, retell
         self.rounds = np.asarray(rounds, dtype=float) / np.sum(rounds)
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -118,6 +137,8 @@ class VolumeUpdate:
             encoded = bare.image_encoder(image.contiguous(memory_format=torch.channels_last_3d))
         for _ in range(rounds):
             points, labels, dense, _ = drawn(sessions, windows, device)
+            if self.retell:
+                total = total + self.retell * retelling(bare.attend(encoded[-2], points, labels)[1], dense)
             dense = without_places(dense) if alone else dense
             with mixed_precision(image, self.amp):
                 logits, iou = bare.decode(*encoded, points, labels, dense)[:2]

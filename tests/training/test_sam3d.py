@@ -9,7 +9,7 @@ from promptzoo.networks.inflated import InflatedVolume
 from promptzoo.networks.sam3d import PromptableVolume
 from promptzoo.training.annotator import WindowAnnotator
 from promptzoo.training.sam import SamEvaluation
-from promptzoo.training.sam3d import VolumeLoss, VolumeUpdate, edge_difference, edges
+from promptzoo.training.sam3d import VolumeLoss, VolumeUpdate, edge_difference, edges, retelling
 
 SMALL = {"channels": (8, 8, 8, 8, 8), "hidden": 16}
 
@@ -117,6 +117,18 @@ def test_the_encoder_can_be_left_alone_and_tokens_can_be_all_that_is_told():
                if not torch.equal(value, before[name])}
     assert "mask_decoder" in changed and "image_encoder" not in changed
     assert not any(dense.any() for dense in seen)
+
+
+def test_tokens_learn_to_retell_where_they_point():
+    one, dense = engine(PromptableVolume), torch.zeros(1, 12, 16, 16, 16)
+    dense[0, 1, 4:8, 4:8, 4:8] = 1.0
+    attended = torch.zeros(1, 16, 4, 4, 4)
+    attended[0, 1, 1, 1, 1] = 3.0
+    assert float(retelling(attended, dense)) == 0.0 and float(retelling(-attended, dense)) == 36 / (12 * 64)
+    update = VolumeUpdate(WindowAnnotator(first=(0.0, 1.0, 0, 0, 0)), rounds=(1.0,), amp=False, retell=1.0)
+    loud = update(one, batch())["loss"]
+    update.retell = 0.0
+    assert loud > update(engine(PromptableVolume), batch())["loss"] + 0.1
 
 
 def test_the_same_iteration_draws_the_same_prompts():
