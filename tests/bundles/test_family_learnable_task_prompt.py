@@ -109,34 +109,34 @@ def test_another_task_costs_the_decoder_alone(bundle, predictor, monkeypatch):
 
 
 def test_a_new_structure_is_one_more_prompt(bundle, predictor, tmp_path, monkeypatch):
-    """Tuned from six slices of one patient with the network frozen, fewer than 1 % of its numbers: on slices of two
-    others 0.45, the best of the frozen network's channels 0.16. A few kilobytes; a class at once; removed, all is bit
-    for bit what it was."""
+    """Tuned from six views of one patient's radiograph with the network frozen, fewer than 1 % of its numbers: on those
+    of two others 0.75, the best of the frozen network's channels 0.44. A few kilobytes; a class at once; removed, all
+    is bit for bit what it was."""
     network, _ = load_network(bundle)
     before = fingerprint(network)
-    learned, found = taught(network, "spleen", 6, 8, QUICK, (1, 2))
-    assert found["tuned"] > found["frozen"] + 0.12 and found["share"] < 0.01, found
+    learned, found = taught(network, "heart", 6, 8, QUICK, (1, 2))
+    assert found["tuned"] > found["frozen"] + 0.15 and found["share"] < 0.01, found
     assert fingerprint(network) == before
 
     monkeypatch.setenv("PROMPTZOO_DATA", str(tmp_path / "data"))
-    state = predictor.encode(volume(drawn("liver and stomach CT", 1)[0]))
-    liver = PromptSet((ClassPrompt("liver"),))
-    with pytest.raises(PromptError, match="spleen"):
-        told(predictor, state, ["spleen"])
-    first = predictor.decode(state, liver).objects[0].probability.tobytes()
+    state = predictor.encode(volume(drawn("chest radiograph", 1)[0]))
+    lung = PromptSet((ClassPrompt("lung left"),))
+    with pytest.raises(PromptError, match="heart"):
+        told(predictor, state, ["heart"])
+    first = predictor.decode(state, lung).objects[0].probability.tobytes()
     sha = predictor.base_sha256
     assert sha == bundle.frozen_sha256
-    file = tmp_path / "spleen.safetensors"
-    save_prompt(learned, {"name": "spleen", "bundle": bundle.name, "base": {"sha256": sha}}, file)
+    file = tmp_path / "heart.safetensors"
+    save_prompt(learned, {"name": "heart", "bundle": bundle.name, "base": {"sha256": sha}}, file)
     assert file.stat().st_size < 12_000
     add_learned(file, bundle.name, sha)
-    assert get_bundle(bundle.path).label["labels"][-1] == "spleen"
-    answer = told(predictor, state, ["spleen"])
-    assert answer.info["task"] == "spleen" and predictor.depends_on(PromptSet((ClassPrompt("spleen"),)))
-    assert predictor.decode(state, liver).objects[0].probability.tobytes() == first
-    remove_learned("spleen", bundle.name)
-    with pytest.raises(PromptError, match="spleen"):
-        told(predictor, state, ["spleen"])
+    assert get_bundle(bundle.path).label["labels"][-1] == "heart"
+    answer = told(predictor, state, ["heart"])
+    assert answer.info["task"] == "heart" and predictor.depends_on(PromptSet((ClassPrompt("heart"),)))
+    assert predictor.decode(state, lung).objects[0].probability.tobytes() == first
+    remove_learned("heart", bundle.name)
+    with pytest.raises(PromptError, match="heart"):
+        told(predictor, state, ["heart"])
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
