@@ -7,8 +7,7 @@ import torch
 from monai.utils.enums import CommonKeys
 
 from promptzoo.core.seeding import generator
-from promptzoo.training.binary import BinaryEvaluation
-from promptzoo.training.in_context import examples_of
+from promptzoo.training.in_context import EpisodeEvaluation, examples_of
 from promptzoo.training.sentences import mean_dice
 from promptzoo.training.step import optimise
 
@@ -42,16 +41,8 @@ class TaskUpdate:
                 CommonKeys.LOSS: float(loss.detach()), "dice_per_round": [mean_dice(logits.detach(), label)]}
 
 
-class TaskEvaluation(BinaryEvaluation):
-    """Queries after all other images of their episode: ``pred`` and ``label`` ``[E * K, 1, S, S]``.
-
-    Args:
-        images: per episode.
-    """
-
-    def __init__(self, images: int = 4) -> None:
-        super().__init__()
-        self.images = images
+class TaskEvaluation(EpisodeEvaluation):
+    """Queries after all other images of their episode: ``pred`` and ``label`` ``[E * K, 1, S, S]``."""
 
     def logits(self, network: Any, image: torch.Tensor, batchdata: dict[str, torch.Tensor]) -> torch.Tensor:
         """Each image is encoded once."""
