@@ -5,17 +5,17 @@ import torch
 
 from promptzoo.cli.maintain.measure_localise import SEED, bounds, box_iou, finished
 from promptzoo.core.bundles import get_bundle
-from promptzoo.core.geometry import Grid
 from promptzoo.core.seeding import generator
-from promptzoo.core.volume import Volume
 from promptzoo.data.phantoms import head_mr
 from promptzoo.inference import load_predictor
 from promptzoo.inference.body_places import cells_of
 from promptzoo.inference.loader import load_network
 from promptzoo.inference.medlam import patches_at
 from promptzoo.networks.medlam import CELL_MM, distance_mm
-from promptzoo.prompts import PromptSet, ReferencePrompt
+from promptzoo.prompts import PromptSet
 from promptzoo.training.organs import ORGANS, torso
+
+from .torsos import references, volume
 
 ASKED = ("liver", "kidney left", "aorta")
 
@@ -30,16 +30,6 @@ def predictor():
 def cases(tmp_path_factory):
     """Files of two finished torsos, and a new one: data, labels, spacing."""
     return finished(tmp_path_factory.mktemp("finished")), torso(SEED + 2)
-
-
-def volume(data, spacing):
-    """An array as an image."""
-    return Volume(np.ascontiguousarray(data), Grid(data.shape, np.diag([*spacing, 1.0])))
-
-
-def references(names, organ):
-    """Reference prompts of an organ."""
-    return tuple(ReferencePrompt(*pair, ORGANS.index(organ) + 1) for pair in names)
 
 
 def test_the_latent_coordinate_tells_distances(predictor, cases):

@@ -5,26 +5,16 @@ import numpy as np
 import pytest
 
 from promptzoo.cli.maintain.measure_localise import ASKED, SEED, bounds, box_iou, finished
-from promptzoo.core.geometry import Grid
-from promptzoo.core.volume import Volume
-from promptzoo.prompts import Point, PromptSet, ReferencePrompt
+from promptzoo.prompts import Point, PromptSet
 from promptzoo.training.organs import ORGANS, torso
+
+from .torsos import references, volume
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     """Files of two finished torsos, and a new one: data, labels, spacing."""
     return finished(tmp_path_factory.mktemp("finished")), torso(SEED + 2)
-
-
-def volume(data, spacing):
-    """An array as an image."""
-    return Volume(np.ascontiguousarray(data), Grid(data.shape, np.diag([*spacing, 1.0])))
-
-
-def references(names, organ):
-    """Reference prompts of an organ."""
-    return tuple(ReferencePrompt(*pair, ORGANS.index(organ) + 1) for pair in names)
 
 
 def test_boxes_come_by_themselves(bundle, predictor, cases, dice):
