@@ -49,24 +49,38 @@ class VolumeExperts(PromptableVolume):
             embedding: of the image, ``[B, hidden, *S / 8]``.
             token: the mask token after it met the prompts, ``[B, hidden]``.
         """
-        return torch.softmax(self.gate(torch.cat([embedding.mean((2, 3, 4)), token], 1)), 1)
+        return torch.softmax(self.preference(embedding, token), 1)
+
+    def preference(self, embedding: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        """Logits of :meth:`confidence`."""
+        return self.gate(torch.cat([embedding.mean((2, 3, 4)), token], 1))
 
     def decode(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As :meth:`PromptableVolume.decode`: in training the mean of all decoders by confidence, else one of them."""
+        """As :meth:`PromptableVolume.decode`, by the decoder that the gate chooses."""
+        answers, attended, tokens, gate = self._answers(*inputs)
+        weight = torch.softmax(gate, 1)
+        best = weight[:, 1:].argmax(1)
+        sure = (weight[:, 1:].amax(1) >= self.threshold).to(best.dtype)
+        logits, value = _chosen(answers, sure * (1 + best))
+        return logits, self.predicted_iou(logits, value, attended, tokens[:, 1])
+
+    def by_task(self, task: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`decode`, by the decoders of known tasks ``[B]`` int64 (0: the generalist), and what the gate would
+        have said, ``[B, 1 + experts]`` logits."""
+        answers, attended, tokens, gate = self._answers(*inputs)
+        logits, value = _chosen(answers, task)
+        return logits, self.predicted_iou(logits, value, attended, tokens[:, 1]), gate
+
+    def _answers(self, *inputs: torch.Tensor) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor,
+                                                       torch.Tensor, torch.Tensor]:
+        """What all decoders say, the attended embedding, the tokens and the gate's logits."""
         *encoded, points, labels, dense = inputs
         features, embedding, fine = encoded[:-2], encoded[-2], encoded[-1]
         tokens, attended = self.attend(embedding, points, labels)
         joined = [*self.dense(features, dense), features[-1]]
         answers = [decoder(joined, attended, tokens[:, 0], fine, dense)
                    for decoder in (self.mask_decoder, *self.experts)]
-        weight = self.confidence(embedding, tokens[:, 0])
-        if not self.training:
-            best = weight[:, 1:].argmax(1)
-            sure = (weight[:, 1:].amax(1) >= self.threshold).to(best.dtype)
-            weight = nn.functional.one_hot(sure * (1 + best), weight.shape[1]).to(weight.dtype)
-        logits, value = (sum(weight[:, n, None, None, None, None].to(part.dtype) * part for n, part in enumerate(parts))
-                         for parts in zip(*answers))
-        return logits, self.predicted_iou(logits, value, attended, tokens[:, 1])
+        return answers, attended, tokens, self.preference(embedding, tokens[:, 0])
 
     def inherited(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights of the generalist, its decoder also for every expert."""
@@ -77,3 +91,13 @@ class VolumeExperts(PromptableVolume):
                 found.update((name.replace("mask_decoder.", f"experts.{n}.", 1), value)
                              for name, value in decoder.items())
         return found
+
+
+def _chosen(answers: Sequence[tuple[torch.Tensor, torch.Tensor]], which: torch.Tensor
+            ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each output of the decoders ``[B, C, *S]`` the one of decoder ``which`` ``[B]``; as products, which every
+    exporter knows."""
+    weight = nn.functional.one_hot(which, len(answers))
+    logits, value = (sum(weight[:, n, None, None, None, None].to(part.dtype) * part for n, part in enumerate(parts))
+                     for parts in zip(*answers))
+    return logits, value
