@@ -35,30 +35,30 @@ def fingerprint(network):
 
 
 def test_another_task_switches_the_target(bundle, predictor):
-    """The same channel of the same slice is another organ under another task. Measured: 0.92 (lungs), 0.86 (liver and
-    stomach), 0.50 (kidneys and aorta) under the own task, at most 0.001 under another."""
+    """The same channel of the same slice is another organ under another task. Measured on 12 images of each: 0.93
+    (lungs), 0.85 (liver and stomach), 0.69 (kidneys and aorta) under the own task, at most 0.004 under another."""
     scores = switched(predictor, COUNT)
     assert (np.diag(scores) > (0.8, 0.7, 0.35)).all(), scores
     assert (scores - np.diag(np.diag(scores))).max() < 0.1, scores
 
 
 def test_the_wrong_task_lowers_dice(bundle, predictor):
-    """Measured, mean over the tasks: 0.87 and 0.28. Not for the heart in MR under the prompt for brain tumours, 0.84
-    and 0.82: no other task was trained on images like these."""
+    """Measured, mean over the tasks: 0.87 and 0.26. Not for the heart in MR under the prompt for brain tumours, 0.88
+    and 0.77: no other task was trained on images like these."""
     scores = right_and_wrong(predictor, COUNT)
     right, wrong = (np.nanmean([one[key] for one in scores.values()]) for key in ("right", "wrong"))
     assert right > 0.7 and wrong < 0.5 * right, scores
 
 
 def test_the_router(bundle, predictor):
-    """What is not told is read off the image: measured in all of 39 images, and for all structures of several tasks."""
+    """What is not told is read off the image: measured in all of 119 images, and for structures of several tasks."""
     found = routed(predictor, COUNT)
     assert found["task applies"] > 0.9 and found["same name, right task"] > 0.9, found
 
 
 def test_prompts_group_similar_tasks(bundle, predictor):
     """What the prompts make of the same images is more alike for tasks of one modality: mean correlation of five pairs
-    0.30, of the other forty -0.14. Single pairs say little: kidneys and chest in CT -0.52, kidneys and nuclei 0.94."""
+    0.29, of the other forty -0.13. Single pairs say little."""
     found = grouped(alike(predictor, load_network(bundle)[0]), predictor.tasks)
     assert found["one modality"] > found["two"] + 0.1, found
 
@@ -110,7 +110,7 @@ def test_another_task_costs_the_decoder_alone(bundle, predictor, monkeypatch):
 
 def test_a_new_structure_is_one_more_prompt(bundle, predictor, tmp_path, monkeypatch):
     """Tuned from six views of one patient's radiograph with the network frozen, fewer than 1 % of its numbers: on those
-    of two others 0.75, the best of the frozen network's channels 0.44. A few kilobytes; a class at once; removed, all
+    of two others 0.67, the best of the frozen network's channels 0.41. A few kilobytes; a class at once; removed, all
     is bit for bit what it was."""
     network, _ = load_network(bundle)
     before = fingerprint(network)

@@ -28,6 +28,7 @@ from promptzoo.evaluation.datalist import Datalist
 from promptzoo.evaluation.metrics import dice
 from promptzoo.evaluation.summary import hardware, versions
 from promptzoo.inference.task_prompts import TaskPredictor
+from promptzoo.training.prompt_tuning import Learning
 
 MODULE = "python -m promptzoo.cli.maintain.measure_tasks"
 
@@ -72,7 +73,7 @@ def on_rows(predictor: TaskPredictor, datalist: str, match: str | None, limit: i
             for name, rows in found.items()}
 
 
-def measured(info: BundleInfo, variant: str | None, count: int) -> dict[str, Any]:
+def measured(info: BundleInfo, variant: str | None, count: int, settings: Learning) -> dict[str, Any]:
     """Everything on procedural images."""
     from promptzoo.inference import load_predictor
     from promptzoo.inference.loader import load_network
@@ -85,7 +86,8 @@ def measured(info: BundleInfo, variant: str | None, count: int) -> dict[str, Any
     if hasattr(network, "task_map"):
         found["correlation"] = grouped(alike(predictor, network), predictor.tasks)
     known = {task.name for task in predictor.tasks}
-    found["new structures"] = {name: taught(network, name, 6, 12)[1] for name, task in NEW.items() if task in known}
+    found["new structures"] = {name: taught(network, name, 6, 12, settings)[1]
+                               for name, task in NEW.items() if task in known}
     return found
 
 
@@ -97,22 +99,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--variant", help="default: the bundle as it is")
     parser.add_argument("--match", help="only rows of the datalist whose id matches")
     parser.add_argument("--limit", type=int, default=12, help="images per task; rows per task of a datalist")
+    parser.add_argument("--iterations", type=int, default=400, help="steps in which a new structure is learned")
     options = parser.parse_args(arguments)
     from promptzoo.inference import load_predictor
 
-    info = get_bundle(options.bundle)
+    info, settings = get_bundle(options.bundle), Learning(iterations=options.iterations)
     chosen = f" --variant {options.variant}" if options.variant else ""
     chosen += f' --match "{options.match}"' if options.match else ""
     if options.datalist:
         predictor: Any = load_predictor(info.path, "torch", variant=options.variant)
         found = on_rows(predictor, options.datalist, options.match, options.limit)
     else:
-        found = measured(info, options.variant, options.limit)
+        found = measured(info, options.variant, options.limit, settings)
     named = f"{options.variant or 'tasks'}, {'real rows' if options.datalist else 'procedural'}"
     place = info.path / "docs" / "results.json"
     results = json.loads(place.read_text()) if place.is_file() else {}
-    results[named] = {"command": f"{MODULE} {info.name}{' index.csv' * bool(options.datalist)}{chosen} --limit "
-                                 f"{options.limit}", **found, "hardware": hardware(), "versions": versions()}
+    told = f"--limit {options.limit}" + f" --iterations {options.iterations}" * (not options.datalist)
+    results[named] = {"command": f"{MODULE} {info.name}{' index.csv' * bool(options.datalist)}{chosen} {told}", **found,
+                      "hardware": hardware(), "versions": versions()}
     place.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(found, indent=1))
     return 0
