@@ -35,8 +35,8 @@ class Searching:
 
     starts: int = 12
     jumps: int = 2
-    around: int = 5
-    reach: int = 3
+    around: int = 1
+    reach: int = 2
     seed: int = 0
 
 

@@ -35,15 +35,17 @@ class PatchPairs(Dataset):
         length: number of items.
         torsos: different ones.
         seed: of the dataset.
+        shift: cells by which a deformed patch may be moved along each axis. Without it a cell is found again by where
+            in the patch it lies, which says nothing in another patch.
 
     Raises:
         PromptZooError: for an empty dataset.
     """
 
-    def __init__(self, length: int, torsos: int = 24, seed: int = 0) -> None:
+    def __init__(self, length: int, torsos: int = 24, seed: int = 0, shift: float = 0.0) -> None:
         if length < 1 or torsos < 1:
             raise PromptZooError(complain("pairs of patches", [length, torsos], "1 or more"))
-        self.length, self.torsos, self.seed = length, torsos, seed
+        self.length, self.torsos, self.seed, self.shift = length, torsos, seed, shift
 
     def __len__(self) -> int:
         return self.length
@@ -67,7 +69,11 @@ class PatchPairs(Dataset):
         centres = [rng.uniform(0, 1, 3) * (size - 1) for _ in range(2)]
         patches = [_varied(patch_at(body, centre), rng) for centre in centres]
         where = deformation(rng)
-        bent = ndimage.map_coordinates(patch_at(body, centres[0]), where, order=1, mode="nearest")
+        source, start = patch_at(body, centres[0]), np.zeros(3)
+        if self.shift:
+            where = where + rng.uniform(-self.shift, self.shift, 3)[:, None, None, None]
+            source, start = body.data, np.round(centres[0]) - PATCH // 2
+        bent = ndimage.map_coordinates(source, where + start[:, None, None, None], order=1, mode="nearest")
         images = np.stack([*patches, _varied(bent, rng)]).astype(np.float32)
         away = ((centres[1] - centres[0]) * CELL_MM).astype(np.float32)
         return {"image": torch.from_numpy(images)[None], "label": torch.from_numpy(away)[None],
