@@ -163,7 +163,7 @@ class UniversalPromptNet(TaskNetwork):
         """The maps ``[B, 1, h, w]`` of rows, from the deepest features ``[B, C, h, w]``."""
         weights, offset, hidden = prompt.split(self.sizes, 1)[1:4]
         place = deepest.shape[2:]
-        universal = fitted(self.universal.expand(len(deepest), -1, -1, -1), place)
+        universal = fitted(self.universal, place) + 0 * deepest[:, :1]  # any batch, also in an exported graph
         value = self.fuse(torch.cat([deepest, universal], 1))
         value = value + fitted(hidden.reshape(-1, self.hidden, self.side, self.side), place)
         return (value * weights[..., None, None]).sum(1, keepdim=True) + offset[..., None, None]
