@@ -18,6 +18,33 @@ from promptzoo.networks.sam3d import MultiLevelDecoder, PromptableVolume
 _NEW = ("experts.", "gate.")
 
 
+class Standardised(nn.Module):
+    """Features by their mean and spread over all that training saw so far; a batch's own would hide what a whole batch
+    has in common.
+
+    Args:
+        width: features.
+        least: share of a new batch in the statistics.
+    """
+
+    def __init__(self, width: int, least: float = 0.01) -> None:
+        super().__init__()
+        self.least = least
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """``[B, width]``, same shape; in training the batch becomes part of the statistics first."""
+        if self.training:
+            self.batches += 1
+            share = max(1.0 / float(self.batches), self.least)
+            self.mean.lerp_(value.detach().mean(0), share)
+            off = (value.detach() - self.mean).square().mean(0)
+            self.spread.copy_(self.spread.square().lerp_(off, share).sqrt_())
+        return (value - self.mean) / self.spread.clamp(min=1e-3)
+
+
 class VolumeExperts(PromptableVolume):
     """:class:`promptzoo.networks.sam3d.PromptableVolume` with task decoders; everything else is frozen.
 
@@ -40,7 +67,8 @@ class VolumeExperts(PromptableVolume):
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         self.experts = nn.ModuleList(MultiLevelDecoder(channels, hidden, fine) for _ in range(experts))
-        self.gate = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1 + experts))
+        self.gate = nn.Sequential(Standardised(3 * hidden), nn.Linear(3 * hidden, hidden), nn.GELU(),
+                                  nn.Linear(hidden, 1 + experts))
 
     def confidence(self, embedding: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         """Confidence ``[B, 1 + experts]`` in the generalist and in each expert, of sum 1.
@@ -53,7 +81,8 @@ class VolumeExperts(PromptableVolume):
 
     def preference(self, embedding: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         """Logits of :meth:`confidence`."""
-        return self.gate(torch.cat([embedding.mean((2, 3, 4)), token], 1))
+        seen = embedding.flatten(2)
+        return self.gate(torch.cat([seen.mean(2), seen.std(2), token], 1))
 
     def decode(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As :meth:`PromptableVolume.decode`, by the decoder that the gate chooses."""

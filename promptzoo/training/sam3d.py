@@ -22,7 +22,6 @@ from promptzoo.training.loss import hard_dice
 from promptzoo.training.sam import answer, drawn
 from promptzoo.training.step import mixed_precision, optimise
 
-
 MAP_SCALE = 3.0
 """Size of a prompt map in :func:`retelling`, over that of the embedding."""
 

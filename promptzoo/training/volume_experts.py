@@ -117,7 +117,16 @@ def _whole(window: Window, mask: np.ndarray) -> np.ndarray:
 
 class ExpertsUpdate(VolumeUpdate):
     """``iteration_update`` of ``monai.engines.SupervisedTrainer`` for
-    :class:`promptzoo.networks.volume_experts.VolumeExperts`; arguments as :class:`VolumeUpdate`."""
+    :class:`promptzoo.networks.volume_experts.VolumeExperts`.
+
+    Args:
+        decoders: False trains the gate alone, on first prompts; ``dice_per_round`` then tells how often it is right.
+        names: as :class:`VolumeUpdate`.
+    """
+
+    def __init__(self, *names: Any, decoders: bool = True, **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.decoders = decoders
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train on a batch of windows with their tasks; returns image, label, pred (logits of the last interaction)
@@ -131,7 +140,13 @@ class ExpertsUpdate(VolumeUpdate):
         total, logits, dices = image.new_zeros(()), None, []
         with torch.no_grad():
             encoded = network.image_encoder(image)
-        rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds))
+        rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds)) if self.decoders else 0
+        if not self.decoders:
+            points, labels, _, _ = drawn(sessions, windows, device)
+            tokens, _ = network.attend(encoded[-2], points, labels)
+            gate = network.preference(encoded[-2], tokens[:, 0])
+            total, logits = F.cross_entropy(gate, task), torch.zeros_like(label)
+            dices.append(float((gate.argmax(1) == task).float().mean()))
         for _ in range(rounds):
             points, labels, dense, _ = drawn(sessions, windows, device)
             logits, iou, gate = network.by_task(task, *encoded, points, labels, dense)
@@ -141,6 +156,6 @@ class ExpertsUpdate(VolumeUpdate):
                 total = total + engine.loss_function(logits[own], iou[own], label[own])
             dices.append(float(hard_dice(logits, label).mean()))
             answer(sessions, logits, rng)
-        optimise(engine, total / rounds, self.clip_norm, network)
+        optimise(engine, total / max(rounds, 1), self.clip_norm, network)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
-                CommonKeys.LOSS: float(total.detach()) / rounds, "dice_per_round": dices}
+                CommonKeys.LOSS: float(total.detach()) / max(rounds, 1), "dice_per_round": dices}
