@@ -33,7 +33,7 @@ class KeptPart:
         self.part, self.folder, self.stamp, self.grow = part, Path(folder), stamp, grow
         self.used: dict[Path, int] = {}
 
-    def __call__(self, *arrays: np.ndarray) -> np.ndarray | Sequence[np.ndarray]:
+    def __call__(self, *arrays: np.ndarray | None) -> np.ndarray | Sequence[np.ndarray]:
         """The part's answer, from its file if there is one; ``used`` gets the file and its size in bytes."""
         file = self._file(arrays)
         found = _read(file)
@@ -48,9 +48,12 @@ class KeptPart:
         self.used[file] = file.stat().st_size
         return found["alone"] if "alone" in found else [found[name] for name in sorted(found)]
 
-    def _file(self, arrays: Sequence[np.ndarray]) -> Path:
+    def _file(self, arrays: Sequence[np.ndarray | None]) -> Path:
         digest = hashlib.blake2b(self.stamp.encode(), digest_size=20)
         for array in arrays:
+            if array is None:
+                digest.update(b"none")
+                continue
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array))
         name = digest.hexdigest()

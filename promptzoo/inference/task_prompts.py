@@ -55,7 +55,7 @@ class TaskPredictor(ClassPredictor):
     def __init__(self, parts: TaskParts, tasks: Sequence[Task], window: int, name: str = "tasks",
                  engine: str = "torch", base_sha256: str | None = None) -> None:
         names = tuple(dict.fromkeys(name for task in tasks for name in task.structures))
-        super().__init__(None, names, window, name, engine)
+        super().__init__(parts.encode, names, window, name, engine)
         self.parts, self.tasks, self.base_sha256 = parts, tuple(tasks), base_sha256
         self._images: WeakKeyDictionary[EncodedImage, Seen] = WeakKeyDictionary()
 
@@ -167,7 +167,7 @@ class TaskPredictor(ClassPredictor):
         for start in range(0, len(seen.views), BATCH):
             views = seen.views[start:start + BATCH]
             told = None if kinds is None else kinds[[modality] * len(views)]
-            maps = [np.asarray(one, np.float16) for one in self.parts.encode(views, told)]
+            maps = [np.asarray(one, np.float16) for one in self.network(views, told)]
             found += [tuple(one[n] for one in maps) for n in range(len(views))]
             yield
         seen.maps[modality] = found

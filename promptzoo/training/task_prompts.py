@@ -24,7 +24,7 @@ from promptzoo.data.synthesis.nuclei import ProceduralNuclei
 from promptzoo.data.tasks import CHANNELS, Task, chosen
 from promptzoo.inference.classes import slice_view, slice_window
 from promptzoo.training.binary import full_size
-from promptzoo.training.classes import ClassLoss, class_dice
+from promptzoo.training.classes import ClassLoss, ClassUpdate, class_dice
 from promptzoo.training.organs import ORGANS, nearest, torso, varied
 from promptzoo.training.radiographs import SPACING_MM, radiograph
 from promptzoo.training.step import optimise
@@ -200,16 +200,8 @@ class TaskLoss(nn.Module):
         return self.masks(logits, label) + self.routing * told
 
 
-class TaskUpdate:
-    """``iteration_update`` of ``monai.engines.SupervisedTrainer``: each image under the prompt of its task.
-
-    Args:
-        amp: use bfloat16 autocast.
-        clip_norm: bound of the gradient norm.
-    """
-
-    def __init__(self, amp: bool = True, clip_norm: float = 1.0) -> None:
-        self.amp, self.clip_norm = amp, clip_norm
+class TaskUpdate(ClassUpdate):
+    """:class:`promptzoo.training.classes.ClassUpdate` with each image under the prompt of its task."""
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train on images; returns image, label, pred (logits), the loss and the mean Dice of the channels."""

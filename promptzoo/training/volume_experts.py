@@ -140,15 +140,14 @@ class ExpertsUpdate(VolumeUpdate):
         total, logits, dices = image.new_zeros(()), None, []
         with torch.no_grad():
             encoded = network.image_encoder(image)
-        rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds)) if self.decoders else 0
-        if not self.decoders:
-            points, labels, _, _ = drawn(sessions, windows, device)
-            tokens, _ = network.attend(encoded[-2], points, labels)
-            gate = network.preference(encoded[-2], tokens[:, 0])
-            total, logits = F.cross_entropy(gate, task), torch.zeros_like(label)
-            dices.append(float((gate.argmax(1) == task).float().mean()))
+        rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds)) if self.decoders else 1
         for _ in range(rounds):
             points, labels, dense, _ = drawn(sessions, windows, device)
+            if not self.decoders:
+                gate = network.preference(encoded[-2], network.attend(encoded[-2], points, labels)[0][:, 0])
+                total, logits = F.cross_entropy(gate, task), torch.zeros_like(label)
+                dices.append(float((gate.argmax(1) == task).float().mean()))
+                break
             logits, iou, gate = network.by_task(task, *encoded, points, labels, dense)
             total = total + F.cross_entropy(gate, task)
             own = task > 0
@@ -156,6 +155,6 @@ class ExpertsUpdate(VolumeUpdate):
                 total = total + engine.loss_function(logits[own], iou[own], label[own])
             dices.append(float(hard_dice(logits, label).mean()))
             answer(sessions, logits, rng)
-        optimise(engine, total / max(rounds, 1), self.clip_norm, network)
+        optimise(engine, total / rounds, self.clip_norm, network)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label, CommonKeys.PRED: logits,
-                CommonKeys.LOSS: float(total.detach()) / max(rounds, 1), "dice_per_round": dices}
+                CommonKeys.LOSS: float(total.detach()) / rounds, "dice_per_round": dices}

@@ -98,10 +98,8 @@ def test_structures_of_several_tasks(bundle, predictor):
 
 
 def test_another_task_costs_the_decoder_alone(bundle, predictor, monkeypatch):
-    calls, parts = [], predictor.parts
-    monkeypatch.setattr(predictor, "parts", type(parts)(
-        lambda *given: calls.append(1) or parts.encode(*given), parts.decode, parts.route, parts.rows, parts.fresh,
-        parts.modalities))
+    calls, encode = [], predictor.network
+    monkeypatch.setattr(predictor, "network", lambda *given: calls.append(1) or encode(*given))
     state = predictor.encode(volume(drawn("chest CT", 1)[0]))
     for task in predictor.tasks[:3]:
         told(predictor, state, [], task.name)

@@ -71,7 +71,7 @@ def test_a_predictor_that_needs_prompts_first_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("bundle, name", [("text_universal_seg", "liver"), ("sam_peft_organs", "liver"),
-                                          ("prompt_tuned_seg", "")])
+                                          ("prompt_tuned_seg", ""), ("learnable_task_prompt", "liver")])
 def test_bundles_answer_from_files_as_they_computed(bundle, name, tmp_path, monkeypatch):
     volume = torso_ct(1, (48, 40, 24), (8.0, 8.0, 8.0))[0]
     volume = Volume(volume.data[..., 10:13], Grid((48, 40, 3), volume.grid.affine)) if bundle != "text_universal_seg" \

@@ -11,7 +11,7 @@ from promptzoo.cli import options
 from promptzoo.cli.batch.manifest import Manifest
 from promptzoo.cli.batch.pool import work_through
 from promptzoo.cli.batch.studies import Study, common_prompts, studies_of
-from promptzoo.cli.batch.worker import Job, Worker
+from promptzoo.cli.batch.worker import Job
 from promptzoo.cli.common import JSON_OPTION, UNEXPECTED, one_of, print_json, print_table, progress, say, say_error
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.errors import PromptZooError, complain
@@ -76,7 +76,9 @@ def batch(
     job = Job(str(info.path), info.version, variant, engine, precision, info.spoken_classes,
               str(out.expanduser().resolve()), suffix, overlap, threads=1 if jobs > 1 else 0, embeddings=embeddings)
     if embeddings:
-        Worker(job).predictor()  # a bundle without embeddings is told once, not for every study
+        from promptzoo.inference import load_predictor
+
+        load_predictor(job.bundle, "torch", "auto", variant, embeddings=job.out)  # told once, not for every study
     manifest = Manifest(Path(job.out))
     try:
         record = _run(job, found, manifest, jobs, retries, ray, as_json)
