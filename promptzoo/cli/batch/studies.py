@@ -146,8 +146,13 @@ def _served(place: Path, only: str) -> Iterable[Study]:
 
 
 def _listed(place: Path) -> Iterable[Study]:
-    with place.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with place.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PromptZooError(complain("list of studies", place.name, "a CSV file with a column image",
+                                      "For one image give the folder that it lies in, or use promptzoo segment"
+                                      )) from error
     if not rows or "image" not in rows[0]:
         columns = ", ".join(rows[0]) if rows else "no row"
         raise PromptZooError(complain(f"columns of {place.name}", columns, "image, and perhaps id and prompts"))

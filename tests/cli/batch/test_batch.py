@@ -58,6 +58,12 @@ def test_a_folder_with_the_same_prompts(run, folder, box, tmp_path):
     assert not list(out.glob(".part-*"))
 
 
+def test_an_image_is_no_list(run, folder, box, tmp_path):
+    out = tmp_path / "out"
+    said = run("batch", folder / "a.nii.gz", "--bundle", "solid_3d", "--prompts", box, "--out", out, code=2)
+    assert "list of studies: got a.nii.gz" in said.output and "promptzoo segment" in said.output
+
+
 def test_it_goes_on_where_it_ended(run, folder, box, tmp_path, predictor):
     out = tmp_path / "out"
     command = ["batch", folder, "--bundle", "solid_3d", "--prompts", box, "--out", out, "--json"]
