@@ -12,7 +12,7 @@ from promptzoo.cli import options
 from promptzoo.cli.common import EXIT_CODES, JSON_OPTION, existing, print_json, print_table, progress, waiting
 from promptzoo.core.bundles import BundleInfo, find_bundles, get_bundle
 from promptzoo.core.errors import BundleError, PromptError, complain
-from promptzoo.core.learned import add_learned, class_name, read_record, remove_learned
+from promptzoo.core.learned import add_learned, class_name, learned_prompts, read_record, remove_learned
 
 DEFAULT = "prompt_tuned_seg"
 BUNDLE = typer.Option(DEFAULT, "--bundle", "-b", help="A bundle that can be taught; see: promptzoo learned list.")
@@ -51,7 +51,7 @@ def learn(
     info, name = _teachable(bundle), class_name(name)
     if name in info.block["label"]["labels"]:
         raise PromptError(complain("name of a learned prompt", name, "a name that is no class of the bundle"))
-    if out is None and name in info.learned() and not replace:
+    if out is None and name in learned_prompts(info.name) and not replace:
         raise PromptError(complain("name of a learned prompt", name, "a new name", "Or say --replace"))
     if out is not None and out.suffix != ".safetensors":
         raise PromptError(complain("--out", out.name, "a name that ends in .safetensors"))
@@ -92,12 +92,16 @@ def list_(bundle: Optional[str] = typer.Option(None, "--bundle", "-b", help="Onl
     """List learned prompts."""
     taught = [_teachable(bundle)] if bundle else [info for info in find_bundles() if info.learns]
     found = [{**read_record(file), "file": str(file), "bytes": file.stat().st_size}
-             for info in taught for file in info.learned().values()]
+             for info in taught for file in learned_prompts(info.name).values()]
+    fits = {info.name: info.frozen_sha256 for info in taught}
+    for record in found:
+        record["for"] = f"--variant {record['variant']}" if record.get("variant") else \
+            "the bundle" if record["base"].get("sha256") == fits[record["bundle"]] else "other weights: learn it again"
     if as_json:
         print_json(found)
         return
-    print_table(["name", "bundle", "cases", "held-out Dice", "modality", "bytes", "file"],
-                [[r["name"], r["bundle"], r.get("cases"), (r.get("held_out") or {}).get("dice"),
+    print_table(["name", "bundle", "for", "cases", "held-out Dice", "modality", "bytes", "file"],
+                [[r["name"], r["bundle"], r["for"], r.get("cases"), (r.get("held_out") or {}).get("dice"),
                   ", ".join(r.get("modalities") or ()), r["bytes"], r["file"]] for r in found])
     names = ", ".join(info.name for info in taught) or "no bundle"
     typer.echo(f"{len(found)} learned. Bundles that can be taught: {names}. Teach one: promptzoo learn NAME DATALIST")
@@ -122,14 +126,16 @@ def remove(name: str = typer.Argument(..., help="Name of the structure."), bundl
 @app.command(help="Which cases to label next: those on which the sets of tokens of a structure disagree most.")
 def rank(name: str = typer.Argument(..., help="Name of the structure, learned or shipped."),
          datalist: Path = typer.Argument(..., help="CSV of cases; masks are not looked at."), bundle: str = BUNDLE,
-         match: Optional[str] = options.MATCH, engine: str = options.ENGINE, as_json: bool = JSON_OPTION) -> None:
+         match: Optional[str] = options.MATCH,
+         variant: Optional[str] = typer.Option(None, "--variant", help="Ask this variant of the bundle."),
+         engine: str = options.ENGINE, as_json: bool = JSON_OPTION) -> None:
     """Rank cases by disagreement."""
     from promptzoo.data.io import read_image
     from promptzoo.evaluation.datalist import Datalist
     from promptzoo.inference import load_predictor
     from promptzoo.prompts import ClassPrompt, PromptSet
 
-    predictor = load_predictor(_teachable(bundle).path, engine)
+    predictor = load_predictor(_teachable(bundle).path, engine, variant=variant)
     rows, found = Datalist.read(existing(datalist, "datalist"), match=match).rows, []
     with progress("Looking", as_json) as report:
         for number, row in enumerate(rows, 1):

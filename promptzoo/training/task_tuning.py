@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from promptzoo.core.bundles import BundleInfo
+from promptzoo.core.errors import BundleError, complain
+from promptzoo.inference.learned import LearnedPredictor
 from promptzoo.inference.loader import load_network
 from promptzoo.inference.task_inferer import TaskInferer
 from promptzoo.training.prompt_tuning import Encode, Form, Learning
@@ -72,6 +74,9 @@ def teaching(info: BundleInfo, engine: str, settings: Learning, variant: str | N
         engine: for the encoder, where the prompt does not reach into the network.
         settings: seed and the like.
         variant: system id of a variant overlay; None for the bundle itself.
+
+    Raises:
+        BundleError: for a variant whose prompts are of another kind, and not learned one by one.
     """
     from promptzoo.inference import load_predictor
 
@@ -79,5 +84,8 @@ def teaching(info: BundleInfo, engine: str, settings: Learning, variant: str | N
     inferer = parser.get_parsed_content("inferer")
     if isinstance(inferer, TaskInferer):
         return *tuning(network, settings, inferer.window), inferer.predictor(inferer.wrap(network)).base_sha256
-    predictor: Any = load_predictor(info.path, engine, variant=variant)
+    predictor = load_predictor(info.path, engine, variant=variant)
+    if not isinstance(predictor, LearnedPredictor):
+        raise BundleError(complain(f"variant of {info.name} to teach", variant, "one that takes further prompts of the "
+                                   "bundle's kind", f"Leave --variant away to teach {info.name} itself"))
     return predictor.parts.encode, Form(), settings, predictor.base_sha256

@@ -56,7 +56,7 @@ def test_teach_use_share_forget(run, cases, tmp_path):
 
 
 def test_a_prompt_of_a_network_of_many_tasks(run, cases, tmp_path):
-    """The same way for a bundle whose prompts reach into its network, and for a variant of it."""
+    """The same way for a bundle whose prompts reach into its network."""
     bundle = ("--bundle", "learnable_task_prompt")
     told = json.loads(run("learn", "Bright Disc", cases, *bundle, "--no-measure", "--engine", "torch", "--json").stdout)
     assert told["base"]["bundle"] == "learnable_task_prompt" and told["bytes"] < 12_000
@@ -69,8 +69,20 @@ def test_a_prompt_of_a_network_of_many_tasks(run, cases, tmp_path):
     assert "bright disc" in run("segment", tmp_path / "0.png", "--class", "bright disc", *bundle, code=2).stderr
 
 
+def test_a_prompt_of_a_variant_is_listed_and_ranks(run, cases):
+    """The list says whose it is, and rank asks the variant."""
+    of = ("--variant", "slpt")
+    run("learn", "Bright Disc", cases, *of, "--no-measure", "--engine", "torch")
+    [entry] = json.loads(run("learned", "list", "--json").stdout)
+    assert entry["name"] == "bright disc" and entry["for"] == "--variant slpt"
+    order = json.loads(run("learned", "rank", "bright disc", cases, *of, "--engine", "torch", "--json").stdout)
+    assert [sorted(found) for found in order] == 3 * [["disagreement", "id", "image"]]
+    assert "--replace" in run("learn", "bright disc", cases, code=2).stderr
+
+
 def test_what_cannot_be_taught(run, cases, tmp_path):
     """Wrong bundle, taken name, wrong file: one line each."""
+    assert "to teach: got ffpt" in run("learn", "x", cases, "--variant", "ffpt", code=5).stderr
     assert "bundle to teach" in run("learn", "x", cases, "--bundle", "sam_box_finetune", code=5).stderr
     assert "no class of the bundle" in run("learn", "lungs", cases, code=2).stderr
     assert "ends in .safetensors" in run("learn", "x", cases, "--out", tmp_path / "x.pt", code=2).stderr
