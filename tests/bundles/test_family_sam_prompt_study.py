@@ -14,7 +14,7 @@ from promptzoo.inference.everything import Everything
 
 from .scenes import box_of, scenes
 
-COUNT = 20
+COUNT = 12
 GRID = [{"kind": "points", "count": [1, 3], "place": ["centre", "random"]},
         {"kind": "points", "count": 1, "negative": 1}, {"kind": "box", "enlarge": [0, 0.1]},
         {"kind": "box", "shift": 0.1}, {"kind": "box+points", "count": 1}]
