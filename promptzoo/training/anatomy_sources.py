@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Sequence
 
@@ -75,6 +75,10 @@ class Source:
         image = None if self.image is None else np.ascontiguousarray(self.image[cut])
         return Source(image, np.ascontiguousarray(self.tissue[cut]), np.ascontiguousarray(self.structure[cut]),
                       self.names, self.known, self.spacing_mm, self.hounsfield, self.phantom)
+
+    def named(self) -> "Source":
+        """What is known of the body, without its voxels."""
+        return replace(self, image=None, tissue=np.empty(0, np.uint8), structure=np.empty(0, np.uint8))
 
 
 @lru_cache(maxsize=12)
