@@ -13,6 +13,7 @@ from promptzoo.inference.monai_inferer import Part
 from promptzoo.inference.state import EncodedImage
 from promptzoo.inference.text_inferer import Arrays, TextInferer
 from promptzoo.inference.text_universal import Asked, UniversalPredictor
+from promptzoo.inference.universal_view import grey
 from promptzoo.text.wording import read_wording
 
 Thirds = tuple[Callable[..., Arrays], Callable[..., Arrays], Callable[..., Arrays]]
@@ -26,7 +27,8 @@ class QualityPredictor(UniversalPredictor):
     nothing it is said that it was not found. :meth:`judge` takes any mask, from elsewhere, too.
 
     Args:
-        quality: text vectors ``[B, T]``, masks and weights ``[B, 1, *S]`` and features to logits of the Dice
+        quality: text vectors ``[B, T]``, masks, weights, grey
+            values and own answers ``[B, 1, *S]`` and features to logits of the Dice
             ``[B, 1]``.
         least_dice: estimate below which a structure counts as not found, unless a box says where it is.
         given: arguments of :class:`UniversalPredictor`.
@@ -55,13 +57,16 @@ class QualityPredictor(UniversalPredictor):
         own = np.ascontiguousarray(state.move.array(mask)).astype(np.float32)
         vector, found = self.vectors[self.classes.index(name)][None], []
         for view in self.views(state):
-            inside, there = np.zeros((2, 1, 1, *view.window.shape), np.float32)
+            inside, there, value = np.zeros((3, 1, 1, *view.window.shape), np.float32)
             there[0, 0][view.inside] = 1
+            value -= 1
+            value[0, 0][view.inside] = grey(view.window.sample(state.data)[view.inside], state.hounsfield)
             inside[0, 0][view.inside] = view.window.sample(own)[view.inside] >= 0.5
             if inside.any():
-                logit = self.quality(vector, inside, there, *view.features)[0]
+                plain = self.head(vector, 0 * inside, *view.features)[0]
+                logit = self.quality(vector, inside, there, value, plain, *view.features)[0]
                 found.append((float(expit(logit[0, 0])), float(inside.sum())))
-        return float(np.average(*zip(*found))) if found else 0.0
+        return sum(guess * size for guess, size in found) / sum(size for _, size in found) if found else 0.0
 
     def _answer(self, state: EncodedImage, asked: Asked) -> ObjectPrediction:
         answer = super()._answer(state, asked)
@@ -102,7 +107,8 @@ class QualityInferer(TextInferer):
         """See :meth:`TextInferer.parts`."""
         found = super().parts(network)
         text, box, *encoded = found["head"].example
-        return {**found, "quality": Part(network.quality.eval(), (text, box, torch.ones_like(box), *encoded), ())}
+        given = (text, box, torch.ones_like(box), box - 1, box, *encoded)
+        return {**found, "quality": Part(network.quality.eval(), given, ())}
 
     def assemble(self, compiled: Mapping[str, Any]) -> Thirds:  # type: ignore[override]
         """See :meth:`TextInferer.assemble`."""

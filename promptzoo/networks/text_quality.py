@@ -33,21 +33,23 @@ class QualityHead(nn.Module):
     def __init__(self, features: int, channels: Sequence[int], text: int = TEXT, width: int = 24, hidden: int = 32
                  ) -> None:
         super().__init__()
-        self.look = nn.Conv1d(features, width, 1)
+        self.look = nn.Conv1d(features + 2, width, 1)
         self.told = nn.Sequential(nn.Linear(text + channels[-1], 96), nn.ReLU(), nn.Linear(96, 2 * width))
         self.again, self.opinion = nn.Conv1d(width, width, 1), nn.Conv1d(width, 1, 1)
-        pooled = 2 * width + 4
+        pooled = 2 * width + 7
         self.first_gate, self.second_gate = nn.Linear(pooled + text, pooled), nn.Linear(pooled + text, hidden)
         self.first, self.second = nn.Linear(pooled, hidden), nn.Linear(hidden, 1)
 
-    def forward(self, text: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor, voxels: torch.Tensor,
-                *scales: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, text: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor, grey: torch.Tensor,
+                answer: torch.Tensor, voxels: torch.Tensor, *scales: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Estimates for masks on one window.
 
         Args:
             text: ``[B, T]`` unit vectors.
             mask: ``[B, 1, *S]``, 1 inside.
             weight: for how many voxels each stands, ``[1, 1, *S]``; 0 where there is no image.
+            grey: values of the image, ``[1, 1, *S]``.
+            answer: logits of the network's own answers to the texts, ``[B, 1, *S]``.
             voxels, scales: the encoder's answer.
 
         Returns:
@@ -56,16 +58,18 @@ class QualityHead(nn.Module):
         told = text.shape[1] ** 0.5 * text
         pooled = scales[-1].flatten(2).mean(2).expand(text.shape[0], -1)
         scale, shift = self.told(torch.cat([told, pooled], 1))[..., None].chunk(2, 1)
-        value = F.relu(self.look(voxels.flatten(2)) * (1 + scale) + shift)
+        guess = torch.sigmoid(answer.flatten(2))
+        shown = torch.cat([voxels.flatten(2), grey.flatten(2)], 1).expand(len(text), -1, -1)
+        value = F.relu(self.look(torch.cat([shown, guess], 1)) * (1 + scale) + shift)
         value = F.relu(self.again(value))
         opinion = self.opinion(value)
         chance, inside, stands = torch.sigmoid(opinion), mask.flatten(2), weight.flatten(2)
         parts = [stands * inside, stands * (1 - inside) * chance]
-        sizes = [part.sum(2) for part in parts]
-        own, thought = sizes[0], (stands * chance).sum(2)
-        agreed = (parts[0] * chance).sum(2)
-        numbers = [2 * agreed / (own + thought + 1), agreed / (own + 1), agreed / (thought + 1),
-                   torch.log1p(own) / 10]
+        sizes, own = [part.sum(2) for part in parts], (stands * inside).sum(2)
+        numbers = [torch.log1p(own) / 10]
+        for view in (chance, guess):
+            thought, agreed = (stands * view).sum(2), (parts[0] * view).sum(2)
+            numbers += [2 * agreed / (own + thought + 1), agreed / (own + 1), agreed / (thought + 1)]
         means = [(part * value).sum(2) / (size + 1) for part, size in zip(parts, sizes)]
         seen = torch.cat([*means, *numbers], 1)
         both = torch.cat([seen, told], 1)

@@ -12,6 +12,7 @@ from torch import nn
 from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.networks.deltas import fill, read_file
 from promptzoo.networks.text_heads import SPATIAL, TEXT, ClassHeads, DynamicHead, QueryHead
+from promptzoo.networks.text_prompted import DualPromptHead
 
 IMAGE = 4
 """Input channels: intensity, and position along x, y, z."""
@@ -71,7 +72,8 @@ class VolumeEncoder(nn.Module):
         return (voxels + self.fine_out(F.relu(self.fine(image))), *scales[1:])
 
 
-HEADS: dict[str, Any] = {"dynamic": DynamicHead, "query": QueryHead, "classes": ClassHeads}
+HEADS: dict[str, Any] = {"dynamic": DynamicHead, "query": QueryHead, "classes": ClassHeads,
+                         "dual": DualPromptHead}
 
 
 class TextUniversal(nn.Module):
@@ -79,7 +81,7 @@ class TextUniversal(nn.Module):
 
     Args:
         channels, fine, features: see :class:`VolumeEncoder`.
-        head: ``dynamic``, ``query`` or ``classes``.
+        head: one of :data:`HEADS`.
         text: length of the text vectors; the number of classes for one-hot vectors.
         frozen_encoder: whether only the head is trained.
         head_options: further arguments of the head.

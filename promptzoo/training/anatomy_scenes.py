@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.core.seeding import generator
-from promptzoo.data.anatomy import render_ct, render_random
+from promptzoo.data.anatomy import render_ct, render_pet, render_random
+from promptzoo.data.anatomy.lesions import DARKER
 from promptzoo.data.anatomy.names import ALL_STRUCTURES, absent_elsewhere
 from promptzoo.data.phantom_shapes import smooth_noise
 from promptzoo.inference.resample import Window
@@ -221,6 +222,10 @@ def _rendered(source: Source, index: np.ndarray, step: float, rng: np.random.Gen
         image = ndimage.gaussian_filter(source.image, blur) if blur.max() > 0.3 else source.image
         return ndimage.map_coordinates(image, index, order=1, mode="nearest", output=np.float32)
     tissue = ndimage.map_coordinates(source.tissue, index, order=0, mode="constant", output=np.uint8)
+    if source.imaging == "pet":
+        return render_pet(tissue, rng, step)
+    if source.imaging == "ct":
+        return render_ct(tissue, rng, DARKER)
     if source.phantom and rng.random() < 0.5:
         return render_ct(tissue, rng)
     return render_random(tissue, rng, source.phantom)

@@ -15,7 +15,7 @@ from promptzoo.training.anatomy_scenes import AnatomyScenes, View, seen
 from promptzoo.training.anatomy_sources import Source
 from promptzoo.training.step import mixed_precision
 
-ARRAYS = ("structure", "inside", "chosen", "weight")
+ARRAYS = ("structure", "inside", "chosen", "weight", "grey")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,7 @@ class Kept:
         inside: ``[X, Y, Z]`` bool, where there is image.
         chosen: voxels drawn, indices into the flat grid, ``[N]``.
         weight: for how many voxels each of them stands, ``[N]`` float32.
+        grey: their grey values, ``[N]`` float32.
         voxels: their features, ``[F, N]`` half precision.
         scales: the deeper features, ``[C, *S]`` half precision each.
         condition: what else is told of the scene; may be empty.
@@ -38,6 +39,7 @@ class Kept:
     inside: np.ndarray
     chosen: np.ndarray
     weight: np.ndarray
+    grey: np.ndarray
     voxels: torch.Tensor
     scales: tuple[torch.Tensor, ...]
     condition: Any = None
@@ -120,7 +122,8 @@ class KeptScenes(Dataset):
         with torch.inference_mode(), mixed_precision(image, True):
             voxels, *scales = self.network.image_encoder(image)
         kept = voxels[0].flatten(1)[:, torch.from_numpy(chosen).to(place)]
-        return Kept(source.named(), view.structure, view.inside, chosen, weight, kept.half().cpu().clone(),
+        grey = view.image[0].ravel()[chosen]
+        return Kept(source.named(), view.structure, view.inside, chosen, weight, grey, kept.half().cpu().clone(),
                     tuple(scale[0].half().cpu().clone() for scale in scales), condition)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:

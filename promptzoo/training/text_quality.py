@@ -72,6 +72,7 @@ class MaskScenes(KeptScenes):
                 levels[n] = rng.uniform(0.1, 0.7)
                 heard[n] = other if rng.random() < 0.15 else n
         return {**super().told(kept, asked, rng), "masks": torch.from_numpy(masks.astype(np.float32)),
+                "grey": torch.from_numpy(kept.grey),
                 "levels": torch.from_numpy(levels), "heard": torch.from_numpy(heard)}
 
 
@@ -107,13 +108,13 @@ def judged(network: Any, scene: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
     voxels, scales = features_of(scene)
     text, label, weight = scene["text"], scene["label"], scene["weight"]
     with torch.no_grad():
-        answer = network.head(text[scene["heard"]], torch.zeros_like(scene["spatial"])[..., None, None], voxels,
-                              *scales).flatten(1)
+        plain = network.head(text, torch.zeros_like(scene["spatial"])[..., None, None], voxels, *scales)
+        answer = plain.flatten(1)[scene["heard"]]
         level = scene["levels"][:, None]
         mask = torch.where(level > 0, (torch.sigmoid(answer) >= level).float(), scene["masks"])
         dice = 2 * (mask * label * weight).sum(1) / ((mask + label) * weight).sum(1).clamp(min=1)
-    estimate, opinion = network.quality(text, mask[:, None, :, None, None], weight[None, None, :, None, None], voxels,
-                                        *scales)
+    estimate, opinion = network.quality(text, mask[:, None, :, None, None], weight[None, None, :, None, None],
+                                        scene["grey"][None, None, :, None, None], plain, voxels, *scales)
     return torch.sigmoid(estimate[:, 0]), dice, opinion.flatten(1)
 
 

@@ -95,19 +95,24 @@ class TextUpdate:
         amp: use bfloat16 autocast.
         clip_norm: bound of the gradient norm.
         auxiliary: second task, or None.
+        own_weight: of the loss that a head has of its own (``own_loss``).
     """
 
-    def __init__(self, amp: bool = True, clip_norm: float = 1.0, auxiliary: DenseNames | None = None) -> None:
-        self.amp, self.clip_norm, self.auxiliary = amp, clip_norm, auxiliary
+    def __init__(self, amp: bool = True, clip_norm: float = 1.0, auxiliary: DenseNames | None = None,
+                 own_weight: float = 0.2) -> None:
+        self.amp, self.clip_norm, self.auxiliary, self.own_weight = amp, clip_norm, auxiliary, own_weight
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train on a scene; returns image, label, pred (logits of the drawn voxels), the loss and the mean Dice."""
         scene, network = to_device(batchdata, engine.state.device), engine.network
         network.train()
         with mixed_precision(scene.get("image", scene["text"]), self.amp and "image" in scene):
-            logits, features = drawn_logits(getattr(network, "module", network), scene)
+            inner = getattr(network, "module", network)
+            logits, features = drawn_logits(inner, scene)
             second = (self.auxiliary(features, scene["classes"], scene["weight"])
                       if self.auxiliary is not None and features.requires_grad else 0.0)
+            if hasattr(inner.head, "own_loss"):
+                second = second + self.own_weight * inner.head.own_loss(features, scene["classes"])
         loss = engine.loss_function(logits, scene["label"], scene["weight"]) + second
         optimise(engine, loss, self.clip_norm)
         dice = per_class_dice(logits.detach(), scene["label"])

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from promptzoo.cli.maintain.text_measures import HELD_OUT, body, slab
 from promptzoo.core.bundles import get_bundle
 from promptzoo.core.errors import BundleError
 from promptzoo.core.learned import add_learned, remove_learned
@@ -13,8 +14,7 @@ from promptzoo.prompts import ClassPrompt, PromptSet, TextPrompt
 from promptzoo.training.class_heads import Extending, extended
 from promptzoo.training.teachers import teacher_for
 
-from .bodies import HELD_OUT, PLAIN, slab, torso_ct
-
+PLAIN = {"liver": "liver", "lung_left": "left lung", "lung_right": "right lung", "heart": "heart", "spine": "spine"}
 NAME, VARIANT = "text_universal_seg", "universal-ext"
 
 
@@ -25,7 +25,7 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def state(predictor):
-    return predictor.encode(torso_ct()[0])
+    return predictor.encode(body()[0])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def told(predictor, state, prompt):
 
 def test_heads_of_their_own_find_their_organs(predictor, state):
     """Measured: mean Dice of five large structures 0.72; each head is best at its own."""
-    made = torso_ct()[1]
+    made = body()[1]
     found = [told(predictor, state, TextPrompt(text)).mask for text in PLAIN.values()]
     table = np.array([[dice(mask, made.mask(name)) for name in PLAIN] for mask in found])
     assert np.diag(table).mean() > 0.6 and (table.argmax(0) == np.arange(len(PLAIN))).all(), table
@@ -74,7 +74,7 @@ def test_a_new_class_is_learned_and_forgets_nothing(predictor, learned, tmp_path
 
 def test_permuted_heads(predictor, state):
     """With the heads and texts of other classes the organs are lost."""
-    made, own = torso_ct()[1], predictor.shipped
+    made, own = body()[1], predictor.shipped
     ours, theirs = [], []
     for kept, rows in ((ours, own), (theirs, np.concatenate([np.roll(own[:-1], 17, 0), own[-1:]]))):
         predictor.shipped = rows
