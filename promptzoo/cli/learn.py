@@ -45,8 +45,7 @@ def learn(
     """
     from promptzoo.evaluation.datalist import Datalist
     from promptzoo.inference.learned import save_prompt
-    from promptzoo.training.prompt_tuning import Learning, Taught, held_out, learn_prompt
-    from promptzoo.training.task_tuning import teaching
+    from promptzoo.training.teachers import teacher_for
 
     info, name = _teachable(bundle), class_name(name)
     if name in info.block["label"]["labels"]:
@@ -58,22 +57,22 @@ def learn(
     source = Datalist.read(existing(datalist, "datalist"), match=match)
     with waiting("Reading the cases", as_json):
         loaded = [source.load(row) for row in source.rows[:limit]]
-        cases = [Taught.of(case.row.id, case.volume, case.mask) for case in loaded]
-        encode, form, settings, base = teaching(info, engine, Learning(seed=seed), variant)
+        cases = [(case.row.id, case.volume, case.mask) for case in loaded]
+        teacher = teacher_for(info, engine, seed, variant)
     with progress("Learning", as_json) as report:
-        found = learn_prompt(encode, cases, settings, report, form)
+        found = teacher.learn(name, cases, report)
     told = None
     if measure and len(cases) > 1:
         with waiting("Measuring on cases held out", as_json):
-            told = held_out(encode, cases, settings, form=form)
+            told = teacher.held_out(name, cases)
     record = {"name": name, "bundle": info.name, "version": info.version, "variant": variant,
-              "base": {"bundle": (info.weights.get("base") or {}).get("bundle", info.name), "sha256": base},
+              "base": {"bundle": (info.weights.get("base") or {}).get("bundle", info.name), "sha256": teacher.base},
               "cases": len(cases), "modalities": sorted({case.row.modality for case in loaded}), "held_out": told,
               "loss": round(found.loss, 4), "seconds": round(found.seconds, 1), "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         fresh = out or Path(folder) / f"{name.replace(' ', '_')}.safetensors"
         save_prompt(found.prompt, record, fresh)
-        place = out or add_learned(fresh, info.name, str(base), _own(info), replace)
+        place = out or add_learned(fresh, info.name, str(teacher.base), _own(info), replace)
     record |= {"file": str(place), "bytes": place.stat().st_size}
     if as_json:
         print_json(record)

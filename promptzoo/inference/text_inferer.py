@@ -47,14 +47,18 @@ class TextInferer(InteractiveInferer):
 
     def wrap(self, network: Any) -> tuple[Callable[..., Arrays], Callable[..., Arrays]]:
         """A torch network as what :meth:`predictor` takes."""
-        place = next(network.parameters()).device
+        return self.called(network.image_encoder), self.called(network.head)
 
-        def call(module: torch.nn.Module, *inputs: np.ndarray) -> Arrays:
+    def called(self, module: torch.nn.Module) -> Callable[..., Arrays]:
+        """A part of a torch network as a plain callable."""
+        place = next(module.parameters()).device
+
+        def call(*inputs: np.ndarray) -> Arrays:
             with torch.inference_mode():
                 found = module.eval()(*(torch.from_numpy(np.ascontiguousarray(i)).to(place) for i in inputs))
             return [out.float().cpu().numpy() for out in (found if isinstance(found, tuple) else (found,))]
 
-        return lambda image: call(network.image_encoder, image), lambda *inputs: call(network.head, *inputs)
+        return call
 
     def parts(self, network: Any) -> dict[str, Part]:
         """Image encoder and head, which engines compile apart."""

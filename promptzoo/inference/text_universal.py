@@ -129,8 +129,7 @@ class UniversalPredictor:
         prompts.check_on(state.source, self.prompt_kinds)
         asked = [self._asked(state, info.object_id, prompts.for_object(info.object_id)) for info in prompts.objects]
         if asked:
-            for _ in self.ahead(state):
-                pass
+            self.views(state)
         answers = tuple(self._answer(state, one) for one in asked)
         return Prediction(state.source, answers, time.perf_counter() - started, self.engine)
 
@@ -142,6 +141,17 @@ class UniversalPredictor:
         """
         wanted = "_".join(name.lower().replace("_", " ").split())
         return self.classes.index(wanted if wanted in self.classes else read_wording(name, self.classes).classes[0])
+
+    @property
+    def nameless(self) -> np.ndarray:
+        """What the head is told of a box without a name, ``[T]``."""
+        return np.zeros_like(self.vectors[0])
+
+    def views(self, state: EncodedImage) -> list[View]:
+        """The encoded windows of an image."""
+        for _ in self.ahead(state):
+            pass
+        return self._known[state]
 
     def _asked(self, state: EncodedImage, object_id: int, prompts: PromptSet) -> Asked:
         read = [read_wording(prompt.text, self.classes) for prompt in prompts.of("text")]
@@ -186,7 +196,7 @@ class UniversalPredictor:
     def _chances(self, state: EncodedImage, views: Sequence[View], asked: Asked) -> np.ndarray:
         """Probability ``[*N]`` of an object on the canonical image, the best of its classes; what its other side has a
         better claim to is left out."""
-        wanted = [self.vectors[self.classes.index(name)] for name in asked.classes] or [np.zeros_like(self.vectors[0])]
+        wanted = [self.vectors[self.classes.index(name)] for name in asked.classes] or [self.nameless]
         others = [name for name in map(other_side, asked.classes) if name in self.classes and name not in asked.classes]
         cut = [self.vectors[self.classes.index(name)] for name in (*asked.without, *others)]
         total, weight = np.zeros(state.data.shape, np.float32), np.zeros(state.data.shape, np.float32)

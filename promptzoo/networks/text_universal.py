@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,8 @@ from torch import nn
 
 from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.networks.deltas import fill, read_file
-
-TEXT, SPATIAL = 128, 1
-"""Length of a text vector, and maps of spatial prompts: the box, 1 inside."""
+from promptzoo.networks.text_heads import SPATIAL, TEXT, ClassHeads, DynamicHead, QueryHead
+from promptzoo.networks.text_prompted import DualPromptHead
 
 IMAGE = 4
 """Input channels: intensity, and position along x, y, z."""
@@ -32,6 +31,7 @@ class VolumeEncoder(nn.Module):
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64, 112), fine: int = 8, features: int = 24) -> None:
         super().__init__()
+        self.channels, self.features = tuple(channels), features
         norm = ("group", {"num_groups": 8})
         self.fine = nn.Conv3d(IMAGE, fine, 3, padding=1)
         self.stem = nn.Conv3d(IMAGE, channels[0], 3, stride=2, padding=1)
@@ -72,92 +72,8 @@ class VolumeEncoder(nn.Module):
         return (voxels + self.fine_out(F.relu(self.fine(image))), *scales[1:])
 
 
-class DynamicHead(nn.Module):
-    """Weights of three 1x1x1 convolutions per class, made from its text vector and the pooled bottleneck.
-
-    Liu et al., "CLIP-driven universal model for organ segmentation and tumor detection", ICCV 2023, section 3.2; Zhang
-    et al., "DoDNet", CVPR 2021, section 3.3 (one-hot tasks in the place of text). A box is one more channel of the
-    first convolution, and may come without a text (Du et al., "SegVol", 2023: text and spatial prompts together).
-
-    Args:
-        features: channels of the voxel features.
-        bottleneck: channels of the bottleneck.
-        width: channels between the convolutions.
-        text: length of the text vectors.
-    """
-
-    def __init__(self, features: int, bottleneck: int, width: int = 8, text: int = TEXT) -> None:
-        super().__init__()
-        self.width, self.inputs = width, features + SPATIAL
-        self.sizes = (width * self.inputs, width, width * width, width, width, 1)
-        self.controller = nn.Sequential(nn.Linear(text + bottleneck, 160), nn.ReLU(), nn.Linear(160, sum(self.sizes)))
-        with torch.no_grad():
-            self.controller[2].bias[-1] = -1.0
-
-    def forward(self, text: torch.Tensor, spatial: torch.Tensor, voxels: torch.Tensor, *scales: torch.Tensor
-                ) -> torch.Tensor:
-        """Logits of classes on windows, or of some classes on one window.
-
-        Args:
-            text: ``[B, T]`` unit vectors; zeros where there is only a box.
-            spatial: ``[B, 1, *S]``, 1 inside the box, zeros without one.
-            voxels, scales: the encoder's answer for ``B`` windows, or for one.
-
-        Returns:
-            ``[B, 1, *S]``.
-        """
-        pooled = scales[-1].flatten(2).mean(2).expand(text.shape[0], -1)
-        scale = text.shape[1] ** 0.5  # a unit vector would be lost beside the features
-        parts = self.controller(torch.cat([scale * text, pooled], 1)).split(self.sizes, 1)
-        width, kept = self.width, self.inputs - SPATIAL
-        first = parts[0].unflatten(1, (width, self.inputs))
-        value = torch.matmul(first[..., :kept], voxels.flatten(2)) + torch.matmul(first[..., kept:], spatial.flatten(2))
-        value = F.relu(value + parts[1][..., None])
-        value = F.relu(torch.matmul(parts[2].unflatten(1, (width, width)), value) + parts[3][..., None])
-        value = torch.matmul(parts[4][:, None], value) + parts[5][..., None]
-        return value.unflatten(2, spatial.shape[2:])
-
-
-class QueryHead(nn.Module):
-    """Text queries that look at the image through a transformer decoder; masks are their products with the voxels.
-
-    Zhao et al., "One model to rule them all: towards universal segmentation for medical images with text prompts"
-    (SAT), 2023, section 3.3: text embeddings are the queries, multi-scale features are keys and values, the mask is the
-    dot product of the refined query and the voxel embedding. The box, if there is one, shifts the answer.
-
-    Args:
-        features: channels of the voxel features.
-        scales: channels of the deeper features that the queries look at, the last two of the encoder.
-        text: length of the text vectors.
-        hidden, heads, layers: sizes of the decoder.
-    """
-
-    def __init__(self, features: int, scales: Sequence[int], text: int = TEXT, hidden: int = 96, heads: int = 4,
-                 layers: int = 2) -> None:
-        super().__init__()
-        self.query = nn.Linear(text, hidden)
-        self.keys = nn.ModuleList(nn.Conv3d(width, hidden, 1) for width in scales[-2:])
-        self.level = nn.Parameter(0.02 * torch.randn(2, hidden))
-        self.decoder = nn.TransformerDecoder(
-            nn.TransformerDecoderLayer(hidden, heads, 2 * hidden, 0.0, batch_first=True, norm_first=True), layers)
-        self.voxel = nn.Sequential(nn.Conv1d(features, 2 * features, 1), nn.ReLU(),
-                                   nn.Conv1d(2 * features, features, 1))
-        self.mask = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.ReLU(),
-                                  nn.Linear(hidden, features + 1 + SPATIAL))
-        with torch.no_grad():
-            self.mask[3].bias[-1 - SPATIAL] = -1.0
-
-    def forward(self, text: torch.Tensor, spatial: torch.Tensor, voxels: torch.Tensor, *scales: torch.Tensor
-                ) -> torch.Tensor:
-        """See :meth:`DynamicHead.forward`."""
-        keys = [key(scale).flatten(2).transpose(1, 2) + level
-                for key, scale, level in zip(self.keys, scales[-2:], self.level)]
-        memory = torch.cat(keys, 1).expand(text.shape[0], -1, -1)
-        parts = self.mask(self.decoder(self.query(text.shape[1] ** 0.5 * text)[:, None], memory))
-        kept = voxels.shape[1]
-        value = torch.matmul(parts[..., :kept], self.voxel(voxels.flatten(2))) + parts[..., kept:kept + 1]
-        value = value + torch.matmul(parts[..., kept + 1:], spatial.flatten(2))
-        return value.unflatten(2, spatial.shape[2:])
+HEADS: dict[str, Any] = {"dynamic": DynamicHead, "query": QueryHead, "classes": ClassHeads,
+                         "dual": DualPromptHead}
 
 
 class TextUniversal(nn.Module):
@@ -165,30 +81,30 @@ class TextUniversal(nn.Module):
 
     Args:
         channels, fine, features: see :class:`VolumeEncoder`.
-        head: ``dynamic`` or ``query``.
+        head: one of :data:`HEADS`.
         text: length of the text vectors; the number of classes for one-hot vectors.
         frozen_encoder: whether only the head is trained.
+        head_options: further arguments of the head.
 
     Raises:
         PromptZooError: for an unknown head.
     """
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64, 112), fine: int = 8, features: int = 24,
-                 head: str = "dynamic", text: int = TEXT, frozen_encoder: bool = False) -> None:
+                 head: str = "dynamic", text: int = TEXT, frozen_encoder: bool = False,
+                 head_options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        if head not in ("dynamic", "query"):
-            raise PromptZooError(complain("head", head, "dynamic, query"))
-        self.text = text
+        if head not in HEADS:
+            raise PromptZooError(complain("head", head, ", ".join(HEADS)))
         self.image_encoder = VolumeEncoder(channels, fine, features)
         self.image_encoder.requires_grad_(not frozen_encoder)
-        self.head = (DynamicHead(features, channels[-1], text=text) if head == "dynamic"
-                     else QueryHead(features, channels, text))
+        self.head = HEADS[head](features, channels, text=text, **(head_options or {}))
 
     def forward(self, image: torch.Tensor, text: torch.Tensor | None = None, spatial: torch.Tensor | None = None
                 ) -> torch.Tensor:
         """Logits ``[B, 1, X, Y, Z]`` of the classes ``text`` ``[B, T]`` with boxes ``spatial`` ``[B, 1, X, Y, Z]`` on
         windows ``[B, 4, X, Y, Z]``, or on one; without a text or a box these are zeros."""
-        text = image.new_zeros(image.shape[0], self.text) if text is None else text
+        text = image.new_zeros(image.shape[0], self.head.told) if text is None else text
         spatial = image.new_zeros(text.shape[0], SPATIAL, *image.shape[2:]) if spatial is None else spatial
         return self.head(text, spatial, *self.image_encoder(image))
 

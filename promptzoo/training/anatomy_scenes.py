@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.core.seeding import generator
-from promptzoo.data.anatomy import render_ct, render_random
+from promptzoo.data.anatomy import render_ct, render_pet, render_random
+from promptzoo.data.anatomy.lesions import DARKER
 from promptzoo.data.anatomy.names import ALL_STRUCTURES, absent_elsewhere
 from promptzoo.data.phantom_shapes import smooth_noise
 from promptzoo.inference.resample import Window
@@ -106,7 +107,18 @@ class AnatomyScenes(Dataset):
         view = seen(source, rng, self.size)
         names = self._chosen(source, view, rng)
         numbers = [source.names.index(n) if n in source.names else 255 for n in names]
-        chosen, weight = self._drawn(view, numbers, rng)
+        chosen, weight = self.voxels_of(view, numbers, rng)
+        return {"image": torch.from_numpy(view.image), "chosen": torch.from_numpy(chosen),
+                "weight": torch.from_numpy(weight), **self._told(source, view, names, chosen, rng)}
+
+    def asked(self, source: Source, view: View, chosen: np.ndarray, rng: np.random.Generator
+              ) -> dict[str, torch.Tensor]:
+        """What is asked of some voxels of a view: ``classes``, ``text``, ``spatial`` and ``label`` of an item."""
+        return self._told(source, view, self._chosen(source, view, rng), chosen, rng)
+
+    def _told(self, source: Source, view: View, names: Sequence[str], chosen: np.ndarray, rng: np.random.Generator
+              ) -> dict[str, torch.Tensor]:
+        numbers = [source.names.index(n) if n in source.names else 255 for n in names]
         structure = view.structure.ravel()[chosen]
         spatial = np.zeros((len(names), 1, len(chosen)), np.float32)
         text = self.phrases.drawn(names, rng)
@@ -116,13 +128,12 @@ class AnatomyScenes(Dataset):
                 vector *= rng.random() < NAMED_SHARE
         classes = np.array([0 if source.phantom else -1] + [self.numbers.get(n, -1) for n in source.names[1:]])
         label = (structure[None] == np.asarray(numbers, np.uint8)[:, None]).astype(np.float32)
-        return {"image": torch.from_numpy(view.image), "text": torch.from_numpy(text),
-                "chosen": torch.from_numpy(chosen), "weight": torch.from_numpy(weight),
-                "classes": torch.from_numpy(classes[structure]),
+        return {"text": torch.from_numpy(text), "classes": torch.from_numpy(classes[structure]),
                 "spatial": torch.from_numpy(spatial), "label": torch.from_numpy(label)}
 
-    def _drawn(self, view: View, numbers: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Voxels to train on, more densely in small structures, and what each stands for."""
+    def voxels_of(self, view: View, numbers: Sequence[int], rng: np.random.Generator
+                  ) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels to train on, more densely in small ones of some structures, and for how many each stands."""
         inside = np.flatnonzero(view.inside)
         if not self.voxels or len(inside) <= self.voxels:
             return inside, np.ones(len(inside), np.float32)
@@ -211,6 +222,10 @@ def _rendered(source: Source, index: np.ndarray, step: float, rng: np.random.Gen
         image = ndimage.gaussian_filter(source.image, blur) if blur.max() > 0.3 else source.image
         return ndimage.map_coordinates(image, index, order=1, mode="nearest", output=np.float32)
     tissue = ndimage.map_coordinates(source.tissue, index, order=0, mode="constant", output=np.uint8)
+    if source.imaging == "pet":
+        return render_pet(tissue, rng, step)
+    if source.imaging == "ct":
+        return render_ct(tissue, rng, DARKER)
     if source.phantom and rng.random() < 0.5:
         return render_ct(tissue, rng)
     return render_random(tissue, rng, source.phantom)

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Sequence
 
 import numpy as np
 
 from promptzoo.core.errors import PromptZooError, complain
+from promptzoo.core.seeding import generator
 from promptzoo.data.anatomy import Anatomy, head, knee, torso
+from promptzoo.data.anatomy.lesions import FINDINGS, with_findings
 from promptzoo.data.anatomy.names import ALL_STRUCTURES, STRUCTURES, absent_elsewhere
 from promptzoo.data.anatomy.tissues import TISSUES
 from promptzoo.data.phantoms import head_mr, torso_ct
@@ -58,6 +60,7 @@ class Source:
         spacing_mm: voxel size.
         hounsfield: whether ``image`` is in Hounsfield units.
         phantom: whether ``tissue`` holds tissues, not labels.
+        imaging: ``ct`` or ``pet`` for a phantom that is always rendered so.
     """
 
     image: np.ndarray | None
@@ -68,26 +71,49 @@ class Source:
     spacing_mm: np.ndarray
     hounsfield: bool
     phantom: bool
+    imaging: str = ""
 
     def within(self, low: np.ndarray, high: np.ndarray) -> "Source":
         """The part between voxel bounds."""
         cut = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
         image = None if self.image is None else np.ascontiguousarray(self.image[cut])
         return Source(image, np.ascontiguousarray(self.tissue[cut]), np.ascontiguousarray(self.structure[cut]),
-                      self.names, self.known, self.spacing_mm, self.hounsfield, self.phantom)
+                      self.names, self.known, self.spacing_mm, self.hounsfield, self.phantom, self.imaging)
+
+    def named(self) -> "Source":
+        """What is known of the body, without its voxels."""
+        return replace(self, image=None, tissue=np.empty(0, np.uint8), structure=np.empty(0, np.uint8))
 
 
 @lru_cache(maxsize=12)
 def phantom(region: str, seed: int) -> Source:
     """An anatomical phantom cut to the body; every structure that it does not paint is known to be absent."""
-    made: Anatomy = {"torso": torso, "head": head, "knee": knee}[region](seed)
+    return _of_phantom({"torso": torso, "head": head, "knee": knee}[region](seed))
+
+
+TAKEN_OUT = ("spleen", "stomach", "gallbladder", "kidney_left", "kidney_right", "urinary_bladder", "pancreas", "liver",
+             "prostate", "uterus", "heart", "colon", "adrenal_gland_left", "adrenal_gland_right", "duodenum")
+
+
+@lru_cache(maxsize=12)
+def imaged(imaging: str, seed: int) -> Source:
+    """A torso that is always rendered in one way: ``pet``, or as ``ct`` with findings in its organs; or, for
+    ``lacking``, one of which each of :data:`TAKEN_OUT` is taken out in four of ten."""
+    if imaging == "lacking":
+        rng = generator(seed, 0x1AC)
+        return _of_phantom(torso(seed, absent=[name for name in TAKEN_OUT if rng.random() < 0.4]))
+    body = torso(seed)
+    return _of_phantom(with_findings(body, seed) if imaging == "ct" else body, imaging)
+
+
+def _of_phantom(made: Anatomy, imaging: str = "") -> Source:
     inside = made.tissue > 0
     inside &= made.tissue != TISSUES.index("table")
     low = np.array([np.flatnonzero(inside.any(tuple({0, 1, 2} - {a})))[0] for a in range(3)])
     high = np.array([np.flatnonzero(inside.any(tuple({0, 1, 2} - {a})))[-1] + 1 for a in range(3)])
-    known = absent_elsewhere(region) | set(STRUCTURES[region])
-    return Source(None, made.tissue, made.structure, made.names, known, np.asarray(made.spacing_mm), False, True
-                  ).within(np.maximum(low - 2, 0), high + 2)
+    known = absent_elsewhere(made.region) | set(STRUCTURES[made.region]) | (set(FINDINGS) if imaging == "ct" else set())
+    return Source(None, made.tissue, made.structure, made.names, known, np.asarray(made.spacing_mm), False, True,
+                  imaging).within(np.maximum(low - 2, 0), high + 2)
 
 
 def _of_scan(data: np.ndarray, labels: np.ndarray, names: Sequence[str], known: frozenset[str], spacing: np.ndarray,

@@ -46,7 +46,8 @@ class Phrases:
 
     Args:
         classes: ids of the lexicon.
-        text: ``tower`` for the shipped text tower, ``onehot`` for one number per class (Zhang et al., DoDNet, 2021).
+        text: ``tower`` for the shipped text tower, ``onehot`` for one number per class (Zhang et al., DoDNet, 2021),
+            ``numbered`` for both, the text vector first.
 
     Raises:
         NotFoundError: for a class that the lexicon does not know.
@@ -54,19 +55,21 @@ class Phrases:
 
     def __init__(self, classes: Sequence[str], text: str = "tower") -> None:
         self.classes, self.onehot = tuple(classes), text == "onehot"
+        self.numbered = text == "numbered"
         self.words = {name: phrases_of(name)[0] for name in self.classes} if not self.onehot else {}
         self._known: dict[str, np.ndarray] = {}
 
     def drawn(self, names: Sequence[str], rng: np.random.Generator) -> np.ndarray:
         """A vector for each class, of its name or another word for it, now and then mistyped; ``[C, T]`` float32."""
+        which = np.eye(len(self.classes), dtype=np.float32)[[self.classes.index(name) for name in names]]
         if self.onehot:
-            return np.eye(len(self.classes), dtype=np.float32)[[self.classes.index(name) for name in names]]
+            return which
         texts = []
         for name in names:
             words = self.words[name]
             text = words[0] if rng.random() < NAME_SHARE else words[int(rng.integers(len(words)))]
             texts.append(mistyped(text, rng) if rng.random() < TYPO_SHARE else text)
-        return self.vectors(texts)
+        return np.concatenate([self.vectors(texts), which], 1) if self.numbered else self.vectors(texts)
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Cached vectors of texts ``[N, T]`` float32."""

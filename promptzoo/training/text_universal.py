@@ -9,6 +9,7 @@ from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys
 from torch import nn
 
+from promptzoo.training.kept_scenes import features_of
 from promptzoo.training.step import mixed_precision, optimise
 
 
@@ -58,9 +59,11 @@ def per_class_dice(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    """A scene of :class:`promptzoo.training.anatomy_scenes.AnatomyScenes` with a batch axis on its image."""
+    """A scene of :class:`promptzoo.training.anatomy_scenes.AnatomyScenes` with a batch axis on its image, or one of
+    :class:`promptzoo.training.kept_scenes.KeptScenes`, which has none."""
     moved = {key: value.to(device) for key, value in batch.items()}
-    moved["image"] = moved["image"][None].contiguous(memory_format=torch.channels_last_3d)
+    if "image" in moved:
+        moved["image"] = moved["image"][None].contiguous(memory_format=torch.channels_last_3d)
     return moved
 
 
@@ -92,33 +95,42 @@ class TextUpdate:
         amp: use bfloat16 autocast.
         clip_norm: bound of the gradient norm.
         auxiliary: second task, or None.
+        own_weight: of the loss that a head has of its own (``own_loss``).
     """
 
-    def __init__(self, amp: bool = True, clip_norm: float = 1.0, auxiliary: DenseNames | None = None) -> None:
-        self.amp, self.clip_norm, self.auxiliary = amp, clip_norm, auxiliary
+    def __init__(self, amp: bool = True, clip_norm: float = 1.0, auxiliary: DenseNames | None = None,
+                 own_weight: float = 0.2) -> None:
+        self.amp, self.clip_norm, self.auxiliary, self.own_weight = amp, clip_norm, auxiliary, own_weight
 
     def __call__(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Train on a scene; returns image, label, pred (logits of the drawn voxels), the loss and the mean Dice."""
         scene, network = to_device(batchdata, engine.state.device), engine.network
         network.train()
-        with mixed_precision(scene["image"], self.amp):
-            logits, features = drawn_logits(getattr(network, "module", network), scene)
+        with mixed_precision(scene.get("image", scene["text"]), self.amp and "image" in scene):
+            inner = getattr(network, "module", network)
+            logits, features = drawn_logits(inner, scene)
             second = (self.auxiliary(features, scene["classes"], scene["weight"])
                       if self.auxiliary is not None and features.requires_grad else 0.0)
+            if hasattr(inner.head, "own_loss"):
+                second = second + self.own_weight * inner.head.own_loss(features, scene["classes"])
         loss = engine.loss_function(logits, scene["label"], scene["weight"]) + second
         optimise(engine, loss, self.clip_norm)
         dice = per_class_dice(logits.detach(), scene["label"])
-        return {CommonKeys.IMAGE: scene["image"], CommonKeys.LABEL: scene["label"], CommonKeys.PRED: logits,
+        return {CommonKeys.IMAGE: scene.get("image"), CommonKeys.LABEL: scene["label"], CommonKeys.PRED: logits,
                 CommonKeys.LOSS: float(loss.detach()), "dice_per_round": [float(dice.mean()) if len(dice) else 1.0]}
 
 
 def drawn_logits(network: Any, scene: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``[C, N]`` float32 and features ``[F, N]`` of the drawn voxels; a frozen encoder gets no gradients."""
-    with torch.set_grad_enabled(torch.is_grad_enabled()
-                                and any(p.requires_grad for p in network.image_encoder.parameters())):
-        voxels, *scales = network.image_encoder(scene["image"])
-    picked = voxels.flatten(2)[:, :, scene["chosen"]][..., None, None]
-    logits = network.head(scene["text"], scene["spatial"][..., None, None], picked, *scales).flatten(1).float()
+    if "voxels" in scene:
+        picked, scales = features_of(scene)
+    else:
+        with torch.set_grad_enabled(torch.is_grad_enabled()
+                                    and any(p.requires_grad for p in network.image_encoder.parameters())):
+            voxels, *scales = network.image_encoder(scene["image"])
+        picked = voxels.flatten(2)[:, :, scene["chosen"]][..., None, None]
+    text = network.head.read(scene["text"]) if hasattr(network.head, "read") else scene["text"]
+    logits = network.head(text, scene["spatial"][..., None, None], picked, *scales).flatten(1).float()
     return logits, picked[0].flatten(1)
 
 

@@ -40,7 +40,7 @@ def _answers_only(overlay):
 def _asked(bundle, overlay, case, phantom, folder):
     """The case with a prompt for a class that the overlay knows, if it has classes of its own."""
     own = json.loads(overlay.read_text()).get("inferer", {}).get("classes")
-    if bundle.prompts[0] != "class" or not own:
+    if bundle.prompts[0] != "class" or not isinstance(own, list):
         return case
     prompts = folder / "data" / f"{overlay.stem}.prompts.json"
     prompts.write_text(json.dumps(replace(phantom, class_name=own[0]).prompts("class").to_json()))

@@ -66,3 +66,27 @@ def test_resumed_encoder_alone(tmp_path):
 def test_unknown_head():
     with pytest.raises(PromptZooError, match="head"):
         TextUniversal(head="prophet")
+
+
+def test_organ_features_are_told_apart():
+    """The loss of the dual-prompt head is least when voxels lie nearest to their own organ's row; name and row both
+    count."""
+    torch.manual_seed(2)
+    head = TextUniversal(head="dual", head_options={"classes": 3, "size": 8}, **SMALL).head
+    features, classes = torch.randn(8, 60), torch.arange(60) % 3 + 1
+    features[0] += 3.0 * (classes - 2)
+    optimiser = torch.optim.Adam(head.parameters(), 0.02)
+    first = float(head.own_loss(features, classes).detach())
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss = head.own_loss(features, classes)
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.7 * first and not head.own_loss(features, 0 * classes)
+    text = torch.nn.functional.normalize(torch.randn(1, TEXT), dim=1)
+    told = [head.read(torch.cat([text, torch.eye(3)[n:n + 1]], 1)) for n in (0, 1)]
+    parts = (torch.zeros(1, 1, 4, 4, 4), torch.randn(1, 8, 4, 4, 4), torch.randn(1, 16, 2, 2, 2))
+    other = torch.cat([-told[0][:, :TEXT], told[0][:, TEXT:]], 1)
+    with torch.inference_mode():
+        answers = [head(one, *parts) for one in (*told, other)]
+    assert not torch.allclose(answers[0], answers[1]) and not torch.allclose(answers[0], answers[2])

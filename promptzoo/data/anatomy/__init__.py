@@ -6,6 +6,6 @@ without retraining", Medical Image Analysis 2023, section 3). Arrays are in RAS 
 first index, and "left" is the patient's left.
 """
 from promptzoo.data.anatomy.body import Anatomy, head, knee, torso
-from promptzoo.data.anatomy.render import render_ct, render_random
+from promptzoo.data.anatomy.render import render_ct, render_pet, render_random
 
-__all__ = ["Anatomy", "head", "knee", "render_ct", "render_random", "torso"]
+__all__ = ["Anatomy", "head", "knee", "render_ct", "render_pet", "render_random", "torso"]

@@ -13,6 +13,16 @@ CT_RANGES: dict[str, tuple[float, float]] = {
     "table": (-800, -400), "lesion": (10, 90)}
 """Hounsfield units from which the mean of a tissue is drawn (with and without contrast agent)."""
 
+PET_RANGES: dict[str, tuple[float, float]] = {
+    "air": (0.0, 0.02), "lung": (0.3, 0.6), "gas": (0.0, 0.1), "fat": (0.2, 0.4), "liver": (1.8, 3.0),
+    "spleen": (1.4, 2.4), "kidney": (1.8, 3.5), "sinus": (3.0, 12.0), "gallbladder": (0.5, 1.2), "pancreas": (1.1, 1.9),
+    "stomach": (1.2, 3.0), "bowel": (1.0, 3.5), "urine": (6.0, 25.0), "prostate": (1.2, 2.2),
+    "myocardium": (1.5, 9.0), "blood": (1.1, 1.9), "vessel": (1.1, 1.9), "cortical": (0.3, 0.6),
+    "trabecular": (0.9, 1.8), "marrow": (0.6, 1.4), "disc": (0.5, 1.0), "cord": (1.2, 2.2), "gray": (6.0, 12.0),
+    "white": (2.0, 4.0), "deep": (6.0, 11.0), "hind": (5.0, 9.0), "table": (0.0, 0.02), "lesion": (4.0, 14.0)}
+"""Standardised uptake of FDG an hour after injection from which the mean of a tissue is drawn; 0.4 to 0.9 for others.
+"""
+
 TISSUES = tuple(CT_RANGES)
 """Value of a tissue map; ``air`` is 0."""
 
