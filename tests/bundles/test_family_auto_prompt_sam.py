@@ -57,8 +57,6 @@ def test_automatic_prompts_come_close_to_the_oracle(bundle, predictor, scenes):
     assert f1(ours.counts) > LEAST_F1, ours.counts
 
 
-@pytest.mark.xfail(strict=True, reason="the head takes textures for nuclei: 109 false objects on 4 of 4 hard images "
-                                       "without nuclei (docs/results.json); it was trained for 280 iterations only")
 def test_little_is_found_where_nothing_is(bundle, predictor):
     blank = automatic(predictor, procedural_scenes(4, SIZE, empty=True), "nuclei")
     assert sum(found > 0 for found in blank.found) <= MOST_FALSE, blank.found

@@ -1,8 +1,8 @@
 """Procedural images of cell nuclei with a label per nucleus.
 
 Two looks: fluorescence (bright on dark) and stained sections or smears in grey (dark on bright). Nuclei touch, are dim
-or out of focus; debris, fibres, haze and pale round cells without a nucleus are in the images but not in the labels,
-and some images hold no nucleus at all.
+or out of focus; debris, fibres, haze and, beside nuclei, pale round cells without one are in the images but not in the
+labels, and some images hold no nucleus at all.
 """
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class ProceduralNuclei:
         ground = ground + rng.uniform(0, 0.08) * self.bank.smooth(rng)
         if rng.random() < 0.5:  # empty space beside the tissue
             ground = np.where(self.bank.smooth(rng) > rng.uniform(0.3, 1.5), 0.95, ground)
-        if rng.random() < 0.4:  # pale round cells without nucleus
+        if count and rng.random() < 0.4:  # pale round cells without nucleus; alone they could be nuclei
             pale = self._nuclei(rng, radius * rng.uniform(0.8, 1.8), rng.uniform(0.05, 0.3), 0.3) > 0
             ground = ground - rng.uniform(0.04, 0.13) * ndimage.gaussian_filter(pale.astype(np.float32), 0.8)
         if count and rng.random() < 0.4:  # cytoplasm
