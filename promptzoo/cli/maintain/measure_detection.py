@@ -64,7 +64,7 @@ def _ways(info: BundleInfo, options: argparse.Namespace) -> None:
 
     predictor = load_predictor(info.path, options.engine)
     cases = chosen_cases(options.coco, limit=options.limit)
-    found = measure_ways(predictor, cases, ways_of_prompting())
+    found = measure_ways(predictor, cases, ways_of_prompting(predictor.builder))
     wrong = {"RBC": "large blue square cell", "WBC": "small green star", "Platelets": "large red ring"}
     if set(wrong) <= {name for case in cases for name in case.names}:
         found["wrong attributes"] = measure_classes(predictor, cases, wrong)
