@@ -68,7 +68,6 @@ class ObjectAnswers:
         objects = torch.from_numpy(seen.objects)[None]
         fits = torch.from_numpy(grounded(seen.objects, seen.text_encoder([name])[0]).astype(np.float32))[None]
         with torch.inference_mode():
-            logits = self.network(objects, fits, torch.ones_like(fits, dtype=torch.bool), [question.format(name=name)])
-        chance = torch.softmax(logits[0].float(), 0).tolist()
-        words = [(word, share) for word, share in zip(ANSWERS, chance) if word in GROUPS[attribute]]
+            told = self.network(objects, fits, torch.ones_like(fits, dtype=torch.bool), [question.format(name=name)])
+        words = [(word, share) for word, share in zip(ANSWERS, told[0].exp().tolist()) if word in GROUPS[attribute]]
         return sorted(words, key=lambda one: -one[1])[:k]

@@ -1,7 +1,8 @@
 """A small network that answers questions about a picture from what a detector saw.
 
 Bottom-up and top-down attention (Anderson et al., CVPR 2018, section 3.2): candidates of the detector are the objects,
-the question weighs them, and the answer is read off their weighted sum and the question.
+and the question weighs them. Each object answers for itself, and the answers are added up by weight, so that what most
+of the objects are comes first.
 """
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def grounded(objects: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 
 class QuestionHead(nn.Module):
-    """Objects and questions to answers.
+    """Objects and questions to answers: every object gives its own answer, and the question says how much each counts.
 
     Args:
         dim: of the detector's vectors.
@@ -57,18 +58,22 @@ class QuestionHead(nn.Module):
         buckets: of the hashed n-grams of questions.
     """
 
+    words: torch.Tensor
+
     def __init__(self, dim: int = 128, width: int = 96, buckets: int = 1024) -> None:
         super().__init__()
         self.question = PhraseEncoder(64, buckets)
-        self.see = nn.Sequential(nn.Linear(PLACE + dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.register_buffer("words", torch.zeros(len(ANSWERS), dim))
+        self.see = nn.Sequential(nn.Linear(PLACE + dim + len(ANSWERS), width), nn.SiLU(), nn.Linear(width, width),
+                                 nn.SiLU())
         self.seek, self.weigh = nn.Linear(64, width), nn.Linear(width, 1)
         self.trust = nn.Parameter(torch.tensor(1.0))
-        self.read, self.answer = nn.Linear(64, width), nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(),
-                                                                     nn.Linear(width, len(ANSWERS)))
+        self.read = nn.Linear(64, width)
+        self.answer = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, len(ANSWERS)))
 
     def forward(self, objects: torch.Tensor, fits: torch.Tensor, there: torch.Tensor, questions: Sequence[str]
                 ) -> torch.Tensor:
-        """Logits ``[B, len(ANSWERS)]``.
+        """Logarithms of the chances of :data:`ANSWERS`, ``[B, answers]``.
 
         Args:
             objects: ``[B, n, 5 + dim]``.
@@ -76,8 +81,9 @@ class QuestionHead(nn.Module):
             there: ``[B, n]`` bool, False for rows that are no object.
             questions: one per picture.
         """
-        asked, seen = self.question(questions), self.see(objects)
+        asked, named = self.question(questions), objects[..., PLACE:] @ self.words.T
+        seen = self.see(torch.cat([objects, named], -1))
         weight = self.weigh(seen * self.seek(asked)[:, None])[..., 0] + self.trust * fits
-        share = torch.softmax(weight.masked_fill(~there, -1e4), 1)
-        pooled = (share[..., None] * seen).sum(1)
-        return self.answer(torch.cat([pooled, pooled * self.read(asked)], 1))
+        share = torch.log_softmax(weight.masked_fill(~there, -1e4), 1)
+        each = self.answer(torch.cat([seen, seen * self.read(asked)[:, None]], -1))
+        return torch.logsumexp(share[..., None] + torch.log_softmax(each, -1), 1)

@@ -16,7 +16,7 @@ from monai.utils.enums import CommonKeys
 from torch.utils.data import Dataset
 
 from promptzoo.core.seeding import generator
-from promptzoo.text.attributes.facts import WAYS, cloze_way, facts, plain_sentences, vocabulary
+from promptzoo.text.attributes.facts import KINDS, WAYS, cloze_way, facts, plain_sentences, vocabulary
 from promptzoo.text.attributes.knowledge import hugging_face
 from promptzoo.training.step import optimise
 
@@ -42,8 +42,8 @@ def small_bert(words: int, hidden: int = 128, layers: int = 2) -> Any:
     transformers = hugging_face("a masked language model")
     return transformers.BertForMaskedLM(transformers.BertConfig(
         vocab_size=words, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=4,
-        intermediate_size=2 * hidden, max_position_embeddings=LONGEST, type_vocab_size=1,
-        hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1))
+        intermediate_size=2 * hidden, max_position_embeddings=LONGEST, type_vocab_size=1, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, initializer_range=hidden ** -0.5))
 
 
 class SentenceDataset(Dataset):
@@ -61,6 +61,7 @@ class SentenceDataset(Dataset):
         known = facts()
         self.sentences = plain_sentences(known)
         self.facts = [fact for fact in known if not fact.held_out]
+        self._about = [[fact for fact in self.facts if fact.attribute == attribute] for attribute in KINDS]
 
     def __len__(self) -> int:
         return self.length
@@ -70,7 +71,8 @@ class SentenceDataset(Dataset):
         if rng.random() < self.plain:
             text = self.sentences[int(rng.integers(len(self.sentences)))]
         else:
-            fact = self.facts[int(rng.integers(len(self.facts)))]
+            alike = self._about[int(rng.integers(len(self._about)))]
+            fact = alike[int(rng.integers(len(alike)))]
             ways = (*WAYS, cloze_way(fact.attribute))
             weight = 1 / np.arange(1, len(fact.words) + 1)
             about = str(rng.choice(fact.words, p=weight / weight.sum()))
@@ -104,7 +106,10 @@ class MaskedUpdate:
         """Train on a batch of :class:`SentenceDataset`."""
         engine.network.train()
         longest = int(batchdata["attention_mask"].sum(1).max())
-        loss = engine.network(**{k: one[:, :longest].to(engine.state.device) for k, one in batchdata.items()}).loss
+        given = {name: one[:, :longest].contiguous().to(engine.state.device) for name, one in batchdata.items()}
+        bare, asked = getattr(engine.network, "module", engine.network), given["labels"] != IGNORED
+        read = bare.bert(given["input_ids"], given["attention_mask"])[0][asked]  # the rest needs no words
+        loss = torch.nn.functional.cross_entropy(bare.cls(read), given["labels"][asked])
         optimise(engine, loss, self.clip_norm)
         return {CommonKeys.LOSS: float(loss.detach()), "dice_per_round": []}
 

@@ -9,10 +9,10 @@ from monai.utils.enums import CommonKeys
 from torch.utils.data import Dataset
 
 from promptzoo.core.seeding import generator
-from promptzoo.data.synthesis.attribute_questions import SPOKEN, WAYS, question
+from promptzoo.data.synthesis.attribute_questions import ANSWERS, SPOKEN, WAYS, question
 from promptzoo.data.synthesis.attribute_scenes import AttributeScenes
 from promptzoo.data.synthesis.attribute_words import Described
-from promptzoo.networks.question_head import MOST_OBJECTS, grounded, objects_of
+from promptzoo.networks.question_head import MOST_OBJECTS, QuestionHead, grounded, objects_of
 from promptzoo.text.attributes.answers import QUESTIONS
 from promptzoo.training.detector import network_picture
 from promptzoo.training.step import optimise
@@ -76,6 +76,16 @@ class QuestionDataset(Dataset):
                 "target": target.astype(np.float32)}
 
 
+def question_head(detector: Any) -> QuestionHead:
+    """A fresh question answerer that knows the detector's vectors of its answers."""
+    device = next(detector.parameters()).device
+    with torch.inference_mode():
+        words = detector.text_encoder(ANSWERS).float()
+    network = QuestionHead(words.shape[1])
+    network.words.copy_(words.cpu().clone())
+    return network.to(device)
+
+
 class QuestionUpdate:
     """``iteration_update`` of ``monai.engines.SupervisedTrainer``: cross-entropy against the shares of the answers.
 
@@ -89,7 +99,7 @@ class QuestionUpdate:
     def __call__(self, engine: Any, batchdata: Mapping[str, Any]) -> dict[str, Any]:
         """Train on a batch of :class:`QuestionDataset`."""
         network, device = engine.network.train(), engine.state.device
-        logits = network(*(batchdata[key].to(device) for key in ("objects", "fits", "there")), batchdata["question"])
-        loss = torch.nn.functional.cross_entropy(logits, batchdata["target"].to(device))
+        chance = network(*(batchdata[key].to(device) for key in ("objects", "fits", "there")), batchdata["question"])
+        loss = -(batchdata["target"].to(device) * chance).sum(1).mean()
         optimise(engine, loss, self.clip_norm)
         return {CommonKeys.LOSS: float(loss.detach()), "dice_per_round": []}

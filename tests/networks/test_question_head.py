@@ -38,6 +38,7 @@ def test_what_the_name_fits_counts_and_rows_without_an_object_do_not(tokens):
         padded = network(torch.cat([seen, 9 * torch.ones_like(seen)], 1), torch.tensor([[40.0, 0, 50, 50]]),
                          torch.tensor([[True, True, False, False]]), ["What color is it?"])
         other = network(seen, torch.tensor([[40.0, 0.0]]), there, ["Where?"])
-    assert first.shape == (1, len(ANSWERS)) and not torch.allclose(first, second, atol=1e-3)
+    assert first.shape == (1, len(ANSWERS)) and first.exp().sum() == pytest.approx(1, abs=1e-4)
+    assert not torch.allclose(first, second, atol=1e-3)
     assert torch.allclose(first, alone, atol=1e-4) and torch.allclose(first, padded, atol=1e-4)
     assert not torch.allclose(first, other, atol=1e-3)

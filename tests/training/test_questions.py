@@ -1,4 +1,6 @@
 """Training of the question answerer: questions and answers of scenes, items, a step that learns."""
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from torch.utils.data import default_collate
@@ -15,8 +17,7 @@ from promptzoo.data.synthesis.attribute_questions import (
 )
 from promptzoo.data.synthesis.attribute_words import GROUPS, Described, group_of, tokens
 from promptzoo.networks.open_vocabulary import OpenVocabularyDetector
-from promptzoo.networks.question_head import QuestionHead
-from promptzoo.training.questions import QuestionDataset
+from promptzoo.training.questions import QuestionDataset, QuestionUpdate, question_head
 
 
 def test_questions_do_not_hold_their_answers_and_shares_are_those_of_the_objects():
@@ -42,14 +43,11 @@ def test_items_repeat_and_a_few_steps_learn():
     first = data[5]
     assert np.array_equal(first["objects"], QuestionDataset(detector, 64, 6, 64, 4)[5]["objects"])
     assert first["there"].any() and abs(first["target"].sum() - 1) < 1e-6 and first["objects"].shape[1] == 16 + 5
-    network = QuestionHead(16, 16, 64)
+    network = question_head(detector)
     batch, losses = default_collate([data[n] for n in range(16)]), []
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    engine = SimpleNamespace(network=network, optimizer=optimizer, state=SimpleNamespace(device="cpu", iteration=1),
+                             fire_event=lambda event: None)
     for _ in range(25):
-        loss = torch.nn.functional.cross_entropy(
-            network(batch["objects"], batch["fits"], batch["there"], batch["question"]), batch["target"])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+        losses.append(QuestionUpdate()(engine, batch)["loss"])
     assert losses[-1] < 0.8 * losses[0]
