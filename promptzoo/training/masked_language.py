@@ -38,7 +38,8 @@ def word_tokenizer(folder: str | Path) -> Any:
 
 
 def small_bert(words: int, hidden: int = 128, layers: int = 2, initial: str = "") -> Any:
-    """A ``BertForMaskedLM`` of transformers for ``words`` tokens: 0.6 million parameters for 2300; with ``initial`` the one in that folder."""
+    """A ``BertForMaskedLM`` of transformers for ``words`` tokens, 0.6 million parameters for 2300; with ``initial``
+    the one in that folder."""
     transformers = hugging_face("a masked language model")
     if initial:
         return transformers.BertForMaskedLM.from_pretrained(initial).float()

@@ -65,7 +65,8 @@ def _helps(told):
 
 @pytest.mark.parametrize("group", ["colour", "shape", "size"])
 def test_the_right_word_helps_and_the_wrong_one_loses(bundle, measured, group):
-    """MEASURED"""
+    """Measured, AP50 with the right word, the noun alone and the wrong word: colour 0.95, 0.60, 0.10; shape 0.45, 0.33,
+    0.15; size 0.59, 0.15, 0.02."""
     assert _helps(measured[group]), measured
 
 
