@@ -32,15 +32,14 @@ def chosen_cases(path: str, split: str | None = MEASURED_SPLIT, limit: int | Non
     return cases
 
 
-def ways_of_prompting() -> dict[str, Any]:
-    """Name to :class:`promptzoo.text.attributes.builder.PromptBuilder`, in the order of the tables."""
-    from promptzoo.text.attributes.builder import PromptBuilder
-
-    return {"default names": PromptBuilder("none"), "lay nouns": PromptBuilder("noun"),
-            "manual attributes": PromptBuilder("manual"), "masked LM": PromptBuilder("mlm"),
-            "masked LM, 3 fused": PromptBuilder("mlm", 3), "VQA": PromptBuilder("vqa"),
-            "hybrid": PromptBuilder("hybrid"), "hybrid, 3 fused": PromptBuilder("hybrid", 3),
-            "hybrid, 3 fused and name": PromptBuilder("hybrid", 3, True)}
+def ways_of_prompting(own: Any) -> dict[str, Any]:
+    """Name to :class:`promptzoo.text.attributes.builder.PromptBuilder` with the cloze and the answers of ``own``, in
+    the order of the tables."""
+    ways: dict[str, tuple[Any, ...]] = {
+        "default names": ("none",), "lay nouns": ("noun",), "manual attributes": ("manual",), "masked LM": ("mlm",),
+        "masked LM, 3 fused": ("mlm", 3), "VQA": ("vqa",), "hybrid": ("hybrid",), "hybrid, 3 fused": ("hybrid", 3),
+        "hybrid, 3 fused and name": ("hybrid", 3, True)}
+    return {name: own.asking(*told) for name, told in ways.items()}
 
 
 def measure_ways(predictor: Any, cases: Sequence[BoxCase], ways: dict[str, Any], quiet: bool = True) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def bench_detection(datalist: str, bundle: str | None, weights: str | None, vari
 
     cases = chosen_cases(datalist, limit=limit, seed=seed, match=match)
     predictor, told = load_detector(bundle or "auto", variant, weights, engine, precision, as_json)
-    ways = ways_of_prompting() if variant is None else {variant: predictor.builder}
+    ways = ways_of_prompting(predictor.builder) if variant is None else {variant: predictor.builder}
     with waiting("Measuring", as_json):
         found = measure_ways(predictor, cases, ways, as_json)
     results = {"command": command, **{k: v for k, v in told.items() if k != "not_for"}, "engine": predictor.engine,

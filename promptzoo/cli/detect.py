@@ -35,9 +35,9 @@ def detect(
     weights: Optional[str] = typer.Option(None, help="Folder (or name on a hub) of Grounding DINO, OWL-ViT or OWLv2 "
                                                      "for transformers, in the place of a bundle."),
     masked_model: Optional[str] = typer.Option(None, help="Folder of a masked language model for mlm and hybrid. "
-                                                          "Default: counts over sentences that come along."),
+                                                          "Default: the bundle's own."),
     question_model: Optional[str] = typer.Option(None, help="Folder of BLIP or ViLT for vqa and hybrid. Default: "
-                                                            "statistics of the picture."),
+                                                            "the bundle's own, else statistics of the picture."),
     threshold: Optional[float] = typer.Option(None, help="Score from which a box is kept. Default: the bundle's."),
     out: Optional[List[Path]] = typer.Option(None, "--out", "-o", help="boxes.json: prompt set and scores; "
                                                                        "picture.png: the boxes drawn. Repeatable."),
@@ -136,7 +136,8 @@ def _asking(predictor: Any, attributes: str, captions: int, masked: str | None, 
     auto, mode = attributes == "auto", {"auto": "hybrid", "bundle": own.mode}.get(attributes, attributes)
     builder = PromptBuilder(
         mode, captions or (3 if auto else own.k if attributes == "bundle" else 1), auto or own.keep_plain,
-        own.lay_noun, MaskedLanguageCloze(masked) if masked else None, QuestionNetwork(question) if question else None)
+        own.lay_noun, MaskedLanguageCloze(masked) if masked else own.cloze,
+        QuestionNetwork(question) if question else own.answers)
     return predictor.asking(builder)
 
 

@@ -92,11 +92,9 @@ def measure_scenes(predictor: Any, count: int = 24, size: int = 256, seed: int =
     for number in range(count):
         rng = generator(seed, number)
         picture, objects = scenes.sample(rng)
-        state = predictor.encode(scene_volume(picture))
-        for group in CHANGED:
-            told = scene_phrases(rng, objects, group)
-            if told is None:
-                continue
+        asked = {group: told for group in CHANGED if (told := scene_phrases(rng, objects, group)) is not None}
+        state = predictor.encode(scene_volume(picture)) if asked else None
+        for group, told in asked.items():
             for name, phrase in told[0].items():
                 one, _ = predictor.find(state, phrase)
                 found.setdefault((group, name), []).append((one.boxes, np.zeros(len(one.scores), int), one.scores))
@@ -113,7 +111,7 @@ CHANGED = ("colour", "shape", "size")
 def scene_phrases(rng: np.random.Generator, objects: Sequence[Described], group: str
                   ) -> tuple[dict[str, str], np.ndarray] | None:
     """The phrases of :func:`measure_scenes` for one scene and group, and the boxes ``[n, 4]`` meant; None if no two of
-    its objects differ in the group without doubt."""
+    its objects differ in the group without doubt, or the phrase is open for some other object."""
 
     def word(one: Described, of: str) -> str | None:
         return next((w for w in sorted(one.true) if group_of(w) == of), None)
@@ -121,12 +119,11 @@ def scene_phrases(rng: np.random.Generator, objects: Sequence[Described], group:
     pairs = [(one, mine, other) for one in objects if (mine := word(one, group)) is not None
              for second in objects if (other := word(second, group)) is not None
              and other not in one.true | one.open and mine not in second.true | second.open]
-    if not pairs:
-        return None
-    one, mine, other = pairs[int(rng.integers(len(pairs)))]
-    noun = word(one, "noun")
-    meant = match(f"{mine} {noun}", objects)
-    if (meant == -1).any():
-        return None
-    boxes = np.array([o.box for o, yes in zip(objects, meant) if yes == 1], float).reshape(-1, 4)
-    return {"noun": str(noun), "right": f"{mine} {noun}", "wrong": f"{other} {noun}"}, boxes
+    for number in rng.permutation(len(pairs)):
+        one, mine, other = pairs[number]
+        noun = word(one, "noun")
+        meant = match(f"{mine} {noun}", objects)
+        if not (meant == -1).any():
+            boxes = np.array([o.box for o, yes in zip(objects, meant) if yes == 1], float).reshape(-1, 4)
+            return {"noun": str(noun), "right": f"{mine} {noun}", "wrong": f"{other} {noun}"}, boxes
+    return None

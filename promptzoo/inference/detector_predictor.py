@@ -16,7 +16,9 @@ from promptzoo.core.volume import Volume
 from promptzoo.data.synthesis.attribute_words import FILLERS, SYNONYMS, meaning, tokens
 from promptzoo.inference.box_fusion import Boxes
 from promptzoo.inference.detector import Detector
+from promptzoo.inference.object_answers import Seen
 from promptzoo.inference.picture import Picture
+from promptzoo.networks.question_head import objects_of
 from promptzoo.prompts.types import ObjectInfo, PromptSet
 from promptzoo.text.attributes.builder import Caption, PromptBuilder, known_words, lint
 from promptzoo.text.attributes.knowledge import concept_of, concepts
@@ -100,11 +102,19 @@ class DetectionPredictor:
     def captions(self, state: DetectionState, text: str) -> list[Caption]:
         """The captions that a text is asked with, see :class:`PromptBuilder`."""
 
-        def regions() -> np.ndarray:
-            plain = self._ask(state, [text])[0]
-            return plain.above(self.detector.settings.threshold).boxes[:20]
+        return self.builder.captions(text, state.picture.rgb, state.key, lambda: self.regions(state, text),
+                                     lambda: self.seen(state))
 
-        return self.builder.captions(text, state.picture.rgb, state.key, regions)
+    def regions(self, state: DetectionState, text: str) -> np.ndarray:
+        """Boxes ``[n, 4]`` in pixels, at most twenty, that a text as it is finds."""
+        return self._ask(state, [text])[0].above(self.detector.settings.threshold).boxes[:20]
+
+    def seen(self, state: DetectionState) -> Seen | None:
+        """What the shipped question answerer goes by; None of a detector without token maps."""
+        if state.tokens.ndim != 3:
+            return None
+        rows, columns = (n * state.scale for n in state.picture.rgb.shape[:2])
+        return Seen(objects_of(state.tokens, rows, columns), self.detector.parts.text_encoder)
 
     def find(self, state: DetectionState, text: str) -> tuple[Boxes, list[Caption]]:
         """Boxes of a text in pixels of the shown picture, from the least score on, and the captions asked."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from monai.networks.blocks.dynunet_block import UnetResBlock
 from torch import nn
 
+from promptzoo.networks.box_looks import BoxLooks
 from promptzoo.networks.phrase_encoder import PhraseEncoder
 
 STRIDE = 8
@@ -28,9 +29,11 @@ class TokenEncoder(nn.Module):
         widths: features at strides 2, 4, 8, 16 and 32.
         width: features of the pyramid and the heads.
         dim: of the vectors.
+        looks: features of :class:`promptzoo.networks.box_looks.BoxLooks`, which adds to the vectors; 0 for none.
     """
 
-    def __init__(self, widths: Sequence[int] = (24, 40, 80, 144, 208), width: int = 96, dim: int = 128) -> None:
+    def __init__(self, widths: Sequence[int] = (24, 40, 80, 144, 208), width: int = 96, dim: int = 128, looks: int = 0
+                 ) -> None:
         super().__init__()
         a, b, c, d, e = widths
         self.stem = nn.Sequential(nn.Conv2d(3, a, 3, 2, 1, bias=False), nn.BatchNorm2d(a), nn.SiLU(inplace=True))
@@ -45,6 +48,7 @@ class TokenEncoder(nn.Module):
         self.tell = UnetResBlock(2, width + 2, width, 3, 1, "batch")
         self.boxes = nn.Conv2d(width, EXTRA, 3, padding=1)
         self.words = nn.Conv2d(width, dim, 1)
+        self.looks = BoxLooks(dim, looks) if looks else None
         with torch.no_grad():  # objects are rare, and about four tokens wide
             self.boxes.weight.mul_(0.1)
             self.boxes.bias.copy_(torch.tensor([-4.0, 0.7, 0.7, 0.7, 0.7]))
@@ -72,7 +76,10 @@ class TokenEncoder(nn.Module):
         nothing = torch.zeros_like(value[:, :1])  # carries the batch, which engines leave open
         where = torch.cat([nothing + down, nothing + right], 1)
         value = self.tell(torch.cat([value, where], 1))
-        return torch.cat([self.boxes(value), self.words(value)], 1)
+        boxes, words = self.boxes(value), self.words(value)
+        if self.looks is not None:
+            words = words + self.looks(image, boxes_of(boxes.detach()))
+        return torch.cat([boxes, words], 1)
 
 
 class OpenVocabularyDetector(nn.Module):
@@ -80,15 +87,15 @@ class OpenVocabularyDetector(nn.Module):
 
     Args:
         size: side of the square pictures that it works on, a multiple of 32.
-        widths, width, dim: see :class:`TokenEncoder`.
+        widths, width, dim, looks: see :class:`TokenEncoder`.
         buckets: see :class:`promptzoo.networks.phrase_encoder.PhraseEncoder`.
     """
 
     def __init__(self, size: int = 320, widths: Sequence[int] = (24, 40, 80, 144, 208), width: int = 96,
-                 dim: int = 128, buckets: int = 4096) -> None:
+                 dim: int = 128, buckets: int = 4096, looks: int = 0) -> None:
         super().__init__()
         self.size, self.dim = size, dim
-        self.image_encoder = TokenEncoder(widths, width, dim)
+        self.image_encoder = TokenEncoder(widths, width, dim, looks)
         self.text_encoder = PhraseEncoder(dim, buckets)
 
     def forward(self, image: torch.Tensor, texts: torch.Tensor | None = None) -> torch.Tensor:

@@ -113,6 +113,17 @@ def later_parts(network: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
+LAST = ("image_encoder.tell", "image_encoder.boxes", "image_encoder.words", "image_encoder.looks", "text_encoder")
+"""What reads the finished features: the parts that ``configs/train_looks.json`` trains."""
+
+
+def trained_parts(network: torch.nn.Module, names: Sequence[str] = LAST) -> list[torch.nn.Parameter]:
+    """The parameters whose names begin with one of ``names``; all others take no gradients from now on."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(tuple(names)))
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 class DetectorUpdate:
     """``iteration_update`` of ``monai.engines.SupervisedTrainer`` for the detector.
 

@@ -1,8 +1,9 @@
 """Measure a bundle that detects by words: ``python -m promptzoo.cli.maintain.measure_detection BUNDLE --coco FILE``.
 
 Writes blocks into ``docs/results.json``, each with the command that repeats it: phrases on held-out procedural scenes,
-every way of prompting on real pictures, the protocol of MIU-VL with few and many shots (Qin et al., ICLR 2023, section
-4), a class held out of the fine-tuning, and the time per picture. Fine-tuning stops and goes on where it was.
+the cloze and the questions on what no training saw, every way of prompting on real pictures, the protocol of MIU-VL
+with few and many shots (Qin et al., ICLR 2023, section 4), a class held out of the fine-tuning, and the time per
+picture. Fine-tuning stops and goes on where it was.
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from promptzoo.evaluation.detection_protocol import class_texts, measure_classes
 from promptzoo.evaluation.summary import hardware, versions
 
 MODULE = "python -m promptzoo.cli.maintain.measure_detection"
-BLOCKS = ("scenes", "ways", "shots", "held-out", "latency")
+BLOCKS = ("scenes", "answers", "ways", "shots", "held-out", "latency")
 ITERATIONS = {"1": 30, "10": 60, "100": 80, "full": 100}
 """Steps of four pictures for each number of shots."""
 STYLES = {"default names": "none", "manual attributes": "manual"}
@@ -44,9 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--engine", default="torch")
     options = parser.parse_args(arguments)
     info = get_bundle(options.bundle)
+    unknown = set(filter(None, options.only.split(","))) - set(BLOCKS)
+    if unknown:
+        parser.error(f"--only: got {', '.join(sorted(unknown))}; allowed: {', '.join(BLOCKS)}")
     wanted = [b for b in BLOCKS if b in (options.only.split(",") if options.only else BLOCKS)]
     for block in wanted:
-        if options.coco or block in ("scenes", "latency"):
+        if options.coco or block in ("scenes", "answers", "latency"):
             _BLOCKS[block](info, options)
     return 0
 
@@ -59,12 +63,24 @@ def _scenes(info: BundleInfo, options: argparse.Namespace) -> None:
            ["--count", options.count])
 
 
-def _ways(info: BundleInfo, options: argparse.Namespace) -> None:
+def _answers(info: BundleInfo, options: argparse.Namespace) -> None:
+    from promptzoo.evaluation.attribute_answers import measure_answers, measure_cloze
     from promptzoo.inference import load_predictor
 
     predictor = load_predictor(info.path, options.engine)
+    found = {"cloze": measure_cloze(predictor.builder.cloze), "questions": measure_answers(predictor, options.count)}
+    _write(info, "cloze and questions, held out", found, options, "answers", ["--count", options.count])
+
+
+def _ways(info: BundleInfo, options: argparse.Namespace) -> None:
+    from promptzoo.inference import load_predictor
+    from promptzoo.text.attributes.builder import PromptBuilder
+
+    predictor = load_predictor(info.path, options.engine)
     cases = chosen_cases(options.coco, limit=options.limit)
-    found = measure_ways(predictor, cases, ways_of_prompting())
+    counted = {f"{name}, counts and statistics": PromptBuilder(mode) for name, mode in (
+        ("masked LM", "mlm"), ("VQA", "vqa"), ("hybrid", "hybrid"))}
+    found = measure_ways(predictor, cases, {**ways_of_prompting(predictor.builder), **counted})
     wrong = {"RBC": "large blue square cell", "WBC": "small green star", "Platelets": "large red ring"}
     if set(wrong) <= {name for case in cases for name in case.names}:
         found["wrong attributes"] = measure_classes(predictor, cases, wrong)
@@ -175,7 +191,8 @@ def _write(info: BundleInfo, name: str, found: dict[str, Any], options: argparse
     print(f"{name}: written", flush=True)
 
 
-_BLOCKS = {"scenes": _scenes, "ways": _ways, "shots": _shots, "held-out": _held_out, "latency": _latency}
+_BLOCKS = {"scenes": _scenes, "answers": _answers, "ways": _ways,
+           "shots": _shots, "held-out": _held_out, "latency": _latency}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -25,8 +25,8 @@ class Answers(Protocol):
 
     name: str
 
-    def ask(self, picture: np.ndarray, attribute: str, name: str, regions: np.ndarray | None, k: int
-            ) -> list[tuple[str, float]]:
+    def ask(self, picture: np.ndarray, attribute: str, name: str, regions: np.ndarray | None, k: int,
+            seen: Any = None) -> list[tuple[str, float]]:
         """At most ``k`` words with their share.
 
         Args:
@@ -35,6 +35,7 @@ class Answers(Protocol):
             name: of what is asked about.
             regions: boxes ``[n, 4]`` in pixels where the thing may be, or None.
             k: most words.
+            seen: what a detector sees in the picture, or None.
         """
 
 
@@ -44,8 +45,8 @@ class PictureStatistics:
 
     name = "image statistics"
 
-    def ask(self, picture: np.ndarray, attribute: str, name: str, regions: np.ndarray | None, k: int
-            ) -> list[tuple[str, float]]:
+    def ask(self, picture: np.ndarray, attribute: str, name: str, regions: np.ndarray | None, k: int,
+            seen: Any = None) -> list[tuple[str, float]]:
         """See :class:`Answers`; no answer where nothing stands out."""
         step = max(1, int(np.ceil(max(picture.shape[:2]) / LONGEST)))
         small = picture[::step, ::step]
@@ -132,8 +133,8 @@ class QuestionNetwork:
         except (OSError, ValueError, KeyError) as error:
             raise not_there("question-answering network", source, error) from error
 
-    def ask(self, picture: np.ndarray, attribute: str, name: str, regions: np.ndarray | None, k: int
-            ) -> list[tuple[str, float]]:
+    def ask(self, picture: np.ndarray, attribute: str, name: str, regions: np.ndarray | None, k: int,
+            seen: Any = None) -> list[tuple[str, float]]:
         """See :class:`Answers`; regions are not used, and answers that are no word of the attribute are dropped."""
         import torch
         from PIL import Image

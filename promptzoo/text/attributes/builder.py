@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -63,7 +63,8 @@ class PromptBuilder:
         self._by_picture: OrderedDict[tuple[str, str], dict[str, list[tuple[str, float]]]] = OrderedDict()
 
     def captions(self, text: str, picture: np.ndarray | None = None, key: str = "",
-                 regions: Callable[[], np.ndarray] | None = None) -> list[Caption]:
+                 regions: Callable[[], np.ndarray] | None = None, seen: Callable[[], Any] | None = None
+                 ) -> list[Caption]:
         """Captions for a text, best first; the text itself where nothing is known about it.
 
         Attributes that the text says already are kept as said.
@@ -73,11 +74,12 @@ class PromptBuilder:
             picture: ``[rows, columns, 3]`` in [0, 1]; None leaves questions unanswered.
             key: of the picture, for the cache.
             regions: gives boxes ``[n, 4]`` where the thing may be, called when a question is asked.
+            seen: gives what a detector sees in the picture, called when a question is asked.
         """
         known = concept_of(text)
         if self.mode == "none" or (known is None and self.mode in ("noun", "manual", "mlm")):
             return [Caption(text)]
-        choices = self._choices(text, known, picture, key, regions)
+        choices = self._choices(text, known, picture, key, regions, seen)
         said = _said(text, known)
         noun = (known.noun if known and self.lay_noun else text) if known else text
         made: list[Caption] = []
@@ -93,8 +95,13 @@ class PromptBuilder:
             made.append(Caption(text, max(one.weight for one in made)))
         return made
 
+    def asking(self, mode: str, k: int = 1, keep_plain: bool = False, lay_noun: bool = True) -> "PromptBuilder":
+        """Another way of prompting with the same cloze and answers."""
+        return PromptBuilder(mode, k, keep_plain, lay_noun, self.cloze, self.answers, self.cached)
+
     def _choices(self, text: str, known: Concept | None, picture: np.ndarray | None, key: str,
-                 regions: Callable[[], np.ndarray] | None) -> dict[str, list[tuple[str, float]]]:
+                 regions: Callable[[], np.ndarray] | None, seen: Callable[[], Any] | None
+                 ) -> dict[str, list[tuple[str, float]]]:
         """Words by attribute, with their shares."""
         if self.mode == "manual":
             return {name: [(word, 1.0)] for name, word in (known.manual.items() if known else ())}
@@ -110,7 +117,9 @@ class PromptBuilder:
             entry = (key, text)
             if not key or entry not in self._by_picture:
                 where = regions() if regions is not None else None
-                told = {name: self.answers.ask(picture, name, text, where, self.k) for name in FROM_ANSWERS[self.mode]}
+                what = seen() if seen is not None else None
+                told = {name: self.answers.ask(picture, name, text, where, self.k, what)
+                        for name in FROM_ANSWERS[self.mode]}
                 if not key:
                     return {**told, **found}
                 self._by_picture[entry] = told

@@ -102,9 +102,12 @@ CLOZE_SENTENCES = {
 class MaskedLanguageCloze:
     """A cloze by a masked language model of transformers, such as PubMedBERT, from a local folder or the hub's cache.
 
+    A local folder is loaded at the first question.
+
     Args:
         source: folder or name for ``AutoModelForMaskedLM``.
         only_known: keep words of the attribute's group alone (None: any word that is not a piece or a stop word).
+        least: words with a smaller chance are left out, so that an attribute may have no answer.
 
     Raises:
         NotFoundError: if it cannot be loaded.
@@ -112,36 +115,55 @@ class MaskedLanguageCloze:
 
     name = "masked language model"
 
-    def __init__(self, source: str, only_known: bool = True) -> None:
-        transformers = hugging_face("a masked language model")
-        self.only_known = only_known
-        try:
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-            self.model = transformers.AutoModelForMaskedLM.from_pretrained(source).eval()
-        except (OSError, ValueError) as error:
-            raise not_there("masked language model", source, error) from error
+    def __init__(self, source: str, only_known: bool = True, least: float = 0.0) -> None:
+        self.source, self.only_known, self.least = source, only_known, least
+        self._parts: tuple[Any, Any] | None = None
+        if not (Path(source) / "config.json").is_file():
+            self._load()
+
+    def _load(self) -> tuple[Any, Any]:
+        """The tokenizer and the model in single precision."""
+        if self._parts is None:
+            transformers = hugging_face("a masked language model")
+            try:
+                self._parts = (transformers.AutoTokenizer.from_pretrained(self.source),
+                               transformers.AutoModelForMaskedLM.from_pretrained(self.source).float().eval())
+            except (OSError, ValueError) as error:
+                raise not_there("masked language model", self.source, error) from error
+        return self._parts
+
+    @property
+    def mask(self) -> str:
+        """What stands in a sentence for the word that is asked."""
+        return str(self._load()[0].mask_token)
+
+    def chances(self, text: str) -> list[tuple[str, float]]:
+        """Every whole word with its chance in the place of the mask of a sentence, likeliest first."""
+        import torch
+
+        tokenizer, model = self._load()
+        given = tokenizer(text, return_tensors="pt")
+        with torch.inference_mode():
+            logits = model(**given).logits[0]
+        at = int((given["input_ids"][0] == tokenizer.mask_token_id).nonzero()[0])
+        chance = torch.softmax(logits[at].float(), 0)
+        order = chance.argsort(descending=True).tolist()
+        return [(word, float(chance[n])) for n, word in zip(order, tokenizer.convert_ids_to_tokens(order))
+                if word.isalpha()]
 
     def fill(self, attribute: str, concept: str, k: int) -> list[tuple[str, float]]:
         """See :class:`Cloze`; attributes without a sentence in :data:`CLOZE_SENTENCES` have no answer."""
-        import torch
-
         if attribute not in CLOZE_SENTENCES:
             return []
-        text = CLOZE_SENTENCES[attribute].format(name=concept, mask=self.tokenizer.mask_token)
-        given = self.tokenizer(text, return_tensors="pt")
-        with torch.inference_mode():
-            logits = self.model(**given).logits[0]
-        at = int((given["input_ids"][0] == self.tokenizer.mask_token_id).nonzero()[0])
-        chance = torch.softmax(logits[at].float(), 0)
-        answers: list[tuple[str, float]] = []
-        for number in chance.argsort(descending=True).tolist():
-            word = self.tokenizer.convert_ids_to_tokens(number)
-            if not word.isalpha() or (self.only_known and meaning(word) not in GROUPS[attribute]):
-                continue
-            answers.append((meaning(word) or word if self.only_known else word, float(chance[number])))
-            if len(answers) == k:
+        answers: dict[str, float] = {}
+        for word, chance in self.chances(CLOZE_SENTENCES[attribute].format(name=concept, mask=self.mask)):
+            if len(answers) == k or chance < self.least:
                 break
-        return answers
+            if not self.only_known:
+                answers[word] = chance
+            elif (meant := meaning(word)) in GROUPS[attribute] and meant is not None:
+                answers.setdefault(meant, chance)
+        return list(answers.items())
 
 
 def hugging_face(feature: str) -> Any:
