@@ -70,9 +70,9 @@ def test_the_right_word_helps_and_the_wrong_one_loses(bundle, measured, group):
     assert _helps(measured[group]), measured
 
 
-def test_the_cloze_answers_in_sentences_that_it_was_not_trained_on(bundle, predictor):
+def test_the_cloze_answers_in_sentences_that_it_was_not_trained_on(bundle, variant):
     """Measured: 0.54 in other ways of speaking (the commonest word: 0.28), 0.80 for names held out (0.27)."""
-    told = measure_cloze(predictor.builder.cloze, 200)
+    told = measure_cloze(variant("miu-vl-mlm").builder.cloze, 200)
     assert told["ways"]["accuracy"] > told["ways"]["majority"] + 0.2, told
     assert told["names"]["accuracy"] > told["names"]["majority"] + 0.4, told
 
@@ -117,8 +117,8 @@ def test_boxes_are_prompts_that_lie_where_the_mask_is(bundle, predictor, picture
 
 MECHANISM = {
     "miu-vl": "large purple round white blood cell", "miu-vl-attributes": "large purple round cell",
-    "miu-vl-mlm": "purple", "miu-vl-vqa": "cell at the", "miu-vl-hybrid": "small", "guo-multi-prompt-lesion": "small"}
-"""The cloze calls a white blood cell small, though the lexicon says large."""
+    "miu-vl-mlm": "purple", "miu-vl-vqa": "cell at the", "miu-vl-hybrid": "small", "guo-multi-prompt-lesion": "large"}
+"""The network of the cloze calls a white blood cell small, though the lexicon says large."""
 
 
 def test_each_way_makes_its_captions(bundle, variant, picture):

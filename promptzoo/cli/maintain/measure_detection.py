@@ -27,6 +27,8 @@ MODULE = "python -m promptzoo.cli.maintain.measure_detection"
 BLOCKS = ("scenes", "answers", "ways", "shots", "held-out", "latency")
 ITERATIONS = {"1": 30, "10": 60, "100": 80, "full": 100}
 """Steps of four pictures for each number of shots."""
+LANGUAGE = "miu-vl-hybrid"
+"""The variant whose cloze and answers are networks."""
 STYLES = {"default names": "none", "manual attributes": "manual"}
 """Texts of the fine-tuning and its evaluation."""
 
@@ -67,8 +69,8 @@ def _answers(info: BundleInfo, options: argparse.Namespace) -> None:
     from promptzoo.evaluation.attribute_answers import measure_answers, measure_cloze
     from promptzoo.inference import load_predictor
 
-    predictor = load_predictor(info.path, options.engine)
-    found = {"cloze": measure_cloze(predictor.builder.cloze), "questions": measure_answers(predictor, options.count)}
+    predictor, speaking = (load_predictor(info.path, options.engine, variant=name) for name in (None, LANGUAGE))
+    found = {"cloze": measure_cloze(speaking.builder.cloze), "questions": measure_answers(predictor, options.count)}
     _write(info, "cloze and questions, held out", found, options, "answers", ["--count", options.count])
 
 
@@ -76,11 +78,13 @@ def _ways(info: BundleInfo, options: argparse.Namespace) -> None:
     from promptzoo.inference import load_predictor
     from promptzoo.text.attributes.builder import PromptBuilder
 
-    predictor = load_predictor(info.path, options.engine)
-    cases = chosen_cases(options.coco, limit=options.limit)
+    predictor, speaking = (load_predictor(info.path, options.engine, variant=name) for name in (None, LANGUAGE))
+    cases, own = chosen_cases(options.coco, limit=options.limit), predictor.builder
     counted = {f"{name}, counts and statistics": PromptBuilder(mode) for name, mode in (
         ("masked LM", "mlm"), ("VQA", "vqa"), ("hybrid", "hybrid"))}
-    found = measure_ways(predictor, cases, {**ways_of_prompting(predictor.builder), **counted})
+    counted["hybrid, 3 fused and name, counts and VQA"] = PromptBuilder("hybrid", 3, True, own.lay_noun, own.cloze,
+                                                                        own.answers)
+    found = measure_ways(predictor, cases, {**ways_of_prompting(speaking.builder), **counted})
     wrong = {"RBC": "large blue square cell", "WBC": "small green star", "Platelets": "large red ring"}
     if set(wrong) <= {name for case in cases for name in case.names}:
         found["wrong attributes"] = measure_classes(predictor, cases, wrong)
