@@ -29,8 +29,8 @@ ITERATIONS = {"1": 30, "10": 60, "100": 80, "full": 100}
 """Steps of four pictures for each number of shots."""
 LANGUAGE = "miu-vl-hybrid"
 """The variant whose cloze and answers are networks."""
-STYLES = {"default names": "none", "manual attributes": "manual"}
-"""Texts of the fine-tuning and its evaluation."""
+STYLES = {"default names": "none", "manual attributes": "manual", "automatic attributes": "mlm"}
+"""Texts of the fine-tuning and its evaluation; the automatic ones are a cloze over counted words, one text per class."""
 
 
 def main(arguments: list[str] | None = None) -> int:
