@@ -30,7 +30,7 @@ ITERATIONS = {"1": 30, "10": 60, "100": 80, "full": 100}
 LANGUAGE = "miu-vl-hybrid"
 """The variant whose cloze and answers are networks."""
 STYLES = {"default names": "none", "manual attributes": "manual", "automatic attributes": "mlm"}
-"""Texts of the fine-tuning and its evaluation; the automatic ones are a cloze over counted words, one text per class."""
+"""Texts of the fine-tuning and its evaluation; the automatic ones are a cloze over counted words, one per class."""
 
 
 def main(arguments: list[str] | None = None) -> int:
