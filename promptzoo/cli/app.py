@@ -14,6 +14,7 @@ from promptzoo.cli import (
     export,
     learn,
     segment,
+    self_train,
     serve,
     study,
     train,
@@ -51,6 +52,6 @@ app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="versions")
 app.add_typer(learn.app, name="learned")
 for _command in (catalog.catalog, segment.segment, detect.detect, bench.bench, study.study, train.train, export.export,
-                 doctor.doctor, serve.serve, words.words, learn.learn, batch, simulate_loop,
+                 doctor.doctor, serve.serve, words.words, learn.learn, self_train.self_train, batch, simulate_loop,
                  federate, consensus.consensus):
     app.command(_command.__name__.replace("_", "-"), help=flowing(_command.__doc__), epilog=EXIT_CODES)(_command)

@@ -16,7 +16,7 @@ from promptzoo.core.protocols import Prediction
 from promptzoo.core.volume import Volume
 from promptzoo.prompts.types import Box, ObjectInfo, PromptSet, TextPrompt
 
-ATTRIBUTES = ("bundle", "auto", "none", "noun", "manual", "mlm", "vqa", "hybrid")
+ATTRIBUTES = ("bundle", "auto", "none", "noun", "manual", "mlm", "vqa", "hybrid", "sorted")
 SPACES = ("voxel", "world", "lps")
 
 
@@ -26,10 +26,11 @@ def detect(
                                                              "it for several things."),
     attributes: str = typer.Option("bundle", help="Words added to a name: none, noun (an everyday noun in its "
                                                   "place), manual (by hand), mlm (cloze), vqa (from the picture), "
-                                                  "hybrid (both), auto (hybrid beside the text as it is); bundle: as "
-                                                  "the bundle or its variant says."),
+                                                  "hybrid (both), sorted (the most relevant of many), auto (hybrid "
+                                                  "beside the text as it is); bundle: as the bundle or its variant "
+                                                  "says."),
     captions: int = typer.Option(0, "--captions", "-k", help="Most captions per text, fused by weighted boxes "
-                                                             "fusion; 0: one, for auto three."),
+                                                             "fusion; 0: one, for auto and sorted three."),
     bundle: str = typer.Option("auto", "--bundle", "-b", help="Name or path of a detection bundle."),
     variant: Optional[str] = typer.Option(None, help="Catalog id of a variant overlay of the bundle."),
     weights: Optional[str] = typer.Option(None, help="Folder (or name on a hub) of Grounding DINO, OWL-ViT or OWLv2 "
@@ -135,8 +136,8 @@ def _asking(predictor: Any, attributes: str, captions: int, masked: str | None, 
         return predictor
     auto, mode = attributes == "auto", {"auto": "hybrid", "bundle": own.mode}.get(attributes, attributes)
     builder = PromptBuilder(
-        mode, captions or (3 if auto else own.k if attributes == "bundle" else 1), auto or own.keep_plain,
-        own.lay_noun, MaskedLanguageCloze(masked) if masked else own.cloze,
+        mode, captions or (3 if mode == "sorted" or auto else own.k if attributes == "bundle" else 1),
+        auto or own.keep_plain, own.lay_noun, MaskedLanguageCloze(masked) if masked else own.cloze,
         QuestionNetwork(question) if question else own.answers)
     return predictor.asking(builder)
 

@@ -22,6 +22,7 @@ from promptzoo.networks.question_head import objects_of
 from promptzoo.prompts.types import ObjectInfo, PromptSet
 from promptzoo.text.attributes.builder import Caption, PromptBuilder, known_words, lint
 from promptzoo.text.attributes.knowledge import concept_of, concepts
+from promptzoo.text.attributes.sorting import relevance
 
 NOTHING = "nothing found"
 
@@ -101,9 +102,12 @@ class DetectionPredictor:
 
     def captions(self, state: DetectionState, text: str) -> list[Caption]:
         """The captions that a text is asked with, see :class:`PromptBuilder`."""
-
         return self.builder.captions(text, state.picture.rgb, state.key, lambda: self.regions(state, text),
-                                     lambda: self.seen(state))
+                                     lambda: self.seen(state), lambda texts: self.relevance(state, texts))
+
+    def relevance(self, state: DetectionState, texts: Sequence[str]) -> list[float]:
+        """How well captions fit a picture, see :func:`promptzoo.text.attributes.sorting.relevance`."""
+        return [relevance(found.scores) for found in self._ask(state, texts)]
 
     def regions(self, state: DetectionState, text: str) -> np.ndarray:
         """Boxes ``[n, 4]`` in pixels, at most twenty, that a text as it is finds."""

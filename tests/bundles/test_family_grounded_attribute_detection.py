@@ -5,15 +5,20 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 from typer.testing import CliRunner
 
 from promptzoo.cli.app import app
 from promptzoo.core.seeding import generator
 from promptzoo.data.synthesis.attribute_scenes import AttributeScenes
+from promptzoo.data.synthesis.nuclei import ProceduralNuclei
 from promptzoo.evaluation.attribute_answers import measure_answers, measure_cloze
+from promptzoo.evaluation.detection import average_precision
 from promptzoo.evaluation.detection_protocol import HELD_OUT_SEED, measure_scenes, scene_volume
 from promptzoo.inference import load_predictor
+from promptzoo.inference.loader import load_network
 from promptzoo.prompts import PromptSet, TextPrompt
+from promptzoo.training.self_training import self_trained
 
 COUNT = 40
 MOST_WRONG = 0.6
@@ -117,7 +122,8 @@ def test_boxes_are_prompts_that_lie_where_the_mask_is(bundle, predictor, picture
 
 MECHANISM = {
     "miu-vl": "large purple round white blood cell", "miu-vl-attributes": "large purple round cell",
-    "miu-vl-mlm": "purple", "miu-vl-vqa": "cell at the", "miu-vl-hybrid": "small", "guo-multi-prompt-lesion": "large"}
+    "miu-vl-mlm": "purple", "miu-vl-vqa": "cell at the", "miu-vl-hybrid": "small", "guo-multi-prompt-lesion": "large",
+    "attriprompter": "cell"}
 """The network of the cloze calls a white blood cell small, though the lexicon says large."""
 
 
@@ -130,7 +136,7 @@ def test_each_way_makes_its_captions(bundle, variant, picture):
         first, second = ([one.text for one in predictor.captions(predictor.encode(v), "white blood cell")]
                          for v in (picture, other))
         assert expected in first[0], (name, first)
-        asks = name in ("miu-vl-vqa", "miu-vl-hybrid", "guo-multi-prompt-lesion")
+        asks = name in ("miu-vl-vqa", "miu-vl-hybrid", "guo-multi-prompt-lesion", "attriprompter")
         assert (first != second) == asks, (name, first, second)
 
 
@@ -144,6 +150,29 @@ def test_several_captions_are_fused(bundle, variant, picture):
             for one in asked]
     assert len(boxes) <= sum(map(len, each)) and boxes.scores.max() <= max(one.scores.max() for one in each) * 2
     assert len(boxes) >= max(map(len, each)) - 2
+
+
+def test_sorted_captions_and_a_student_find_nuclei_without_labels(bundle, predictor, variant):
+    """AP50 on six procedural pictures: measured 0.122 by the plain name, 0.235 by sorted captions, 0.243 of a student
+    that learned from their boxes in 10 steps and is asked by the plain name."""
+    source, truth, volumes = ProceduralNuclei(192, 5), [], []
+    for number in range(6):
+        shown, labels = source.sample(generator(HELD_OUT_SEED, number), empty=False)
+        volumes.append(scene_volume(np.repeat(shown[..., None], 3, -1)))
+        boxes = [(x.start, y.start, x.stop, y.stop) for y, x in filter(None, ndimage.find_objects(labels))]
+        truth.append((np.array(boxes, float), np.zeros(len(boxes), int)))
+
+    def precision(one):
+        found = [one.find(one.encode(volume), "nucleus")[0] for volume in volumes]
+        told = [(boxes.boxes, np.zeros(len(boxes), int), boxes.scores) for boxes in found]
+        return average_precision(told, truth, ["nucleus"])["AP50"]
+
+    network, parser = load_network(bundle)
+    inferer = parser.get_parsed_content("inferer")
+    student, _ = self_trained(network, variant("attriprompter"), volumes, "nucleus", 10)
+    plain, chosen = precision(predictor), precision(variant("attriprompter"))
+    taught = precision(inferer.predictor(inferer.wrap(student)))
+    assert chosen > plain + 0.05 and taught > plain + 0.05, (plain, chosen, taught)
 
 
 def test_lint_names_the_word_that_helps(bundle, predictor, picture):

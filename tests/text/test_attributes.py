@@ -9,6 +9,7 @@ from promptzoo.core.errors import NotFoundError, PromptZooError
 from promptzoo.text.attributes.answers import PictureStatistics, QuestionNetwork
 from promptzoo.text.attributes.builder import Caption, PromptBuilder, caption, lint
 from promptzoo.text.attributes.knowledge import CountCloze, MaskedLanguageCloze, concept_of, concepts
+from promptzoo.text.attributes.sorting import relevance, sorted_captions
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "typical", "color", "of", "is", "white", "blood", "cell",
          "purple", "red", "round", "shape", "what", "these", ".", "?", "where", "this", "located"]
@@ -86,6 +87,41 @@ def test_modes():
 def test_what_a_person_says_is_kept():
     assert PromptBuilder("manual").captions("small blue wbc")[0].text == "small blue round cell"
     assert PromptBuilder("manual").captions("xyzzy")[0].text == "xyzzy"
+
+
+def test_sorted_captions_are_the_most_relevant_of_all_combinations():
+    """Nouns, tones and two answers of each attribute; a caption is as good as its relevance."""
+    asked = []
+
+    def fits(texts):
+        asked.extend(texts)
+        return [0.9 if one == "dark purple round object" else 0.5 if one == "purple round nucleus" else 0.1
+                for one in texts]
+
+    picture = spotted((0.45, 0.2, 0.6))
+    made = PromptBuilder("sorted", 2).captions("nuclei", picture, fits=fits)
+    assert made == [Caption("dark purple round object", 0.9), Caption("purple round nucleus", 0.5)]
+    assert len(asked) == len(set(asked)) and {one.split()[-1] for one in asked} == {"nucleus", "cell", "object"}
+    assert {one.split()[0] for one in asked} >= {"bright", "dark"}
+    assert PromptBuilder("sorted", 1, True).captions("nuclei", picture, fits=fits)[-1] == Caption("nuclei", 0.9)
+
+
+def test_sorted_captions_keep_what_was_said_once():
+    asked = []
+    builder = PromptBuilder("sorted", 3)
+    builder.captions("dark red nuclei", spotted((0.45, 0.2, 0.6)), fits=lambda t: asked.extend(t) or [1.0] * len(t))
+    assert asked and all(one.startswith("dark red") and "purple" not in one for one in asked)
+    asked.clear()
+    builder.captions("red blob at the left", spotted((0.45, 0.2, 0.6)),
+                     fits=lambda t: asked.extend(t) or [1.0] * len(t))
+    assert all(one.endswith("red blob at the left") and one.count("red") == 1 for one in asked), "not a known name"
+    assert len(builder.captions("nuclei")) == 3, "without a picture tones and nouns are left"
+
+
+def test_relevance_is_the_mean_of_the_surest():
+    assert relevance(np.array([0.2] * 20 + [0.1] * 30)) == pytest.approx(0.2, abs=0.002)
+    assert 0 < relevance(np.zeros(0)) < 0.01 and relevance(np.array([0.4])) > relevance(np.array([0.4, 0.1]))
+    assert sorted_captions(["a", "b", "c"], [0.1, 0.5, 0.5], 2) == [("b", 0.5), ("c", 0.5)]
 
 
 @pytest.mark.parametrize("arguments", [("often",), ("mlm", 0), ("mlm", 10)])

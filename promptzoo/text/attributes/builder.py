@@ -11,15 +11,20 @@ from promptzoo.core.errors import PromptZooError, complain
 from promptzoo.data.synthesis.attribute_words import GROUPS, group_of, tokens
 from promptzoo.text.attributes.answers import Answers, PictureStatistics
 from promptzoo.text.attributes.knowledge import Cloze, Concept, CountCloze, concept_of
+from promptzoo.text.attributes.sorting import combined, sorted_captions
 
-MODES = ("none", "noun", "manual", "mlm", "vqa", "hybrid")
-"""Where attributes come from; ``none`` takes the text as it is, ``noun`` only changes a known name for its noun."""
+MODES = ("none", "noun", "manual", "mlm", "vqa", "hybrid", "sorted")
+"""Where attributes come from; ``none`` takes the text as it is, ``noun`` only changes a known name for its noun,
+``sorted`` keeps the most relevant of many captions, see :mod:`promptzoo.text.attributes.sorting`."""
 
 ORDER = ("size", "tone", "colour", "shape", "texture")
 """Attributes before the noun; the location follows it (Qin et al., ICLR 2023, section 3.2)."""
 
 FROM_CLOZE = {"mlm": ("colour", "shape", "size", "location"), "hybrid": ("size", "location")}
-FROM_ANSWERS = {"vqa": ("colour", "shape", "location"), "hybrid": ("colour", "shape")}
+FROM_ANSWERS = {"vqa": ("colour", "shape", "location"), "hybrid": ("colour", "shape"), "sorted": ("colour", "shape")}
+
+ANYTHING = "object"
+"""The noun for whatever it is."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class PromptBuilder:
 
     Args:
         mode: one of :data:`MODES`.
-        k: most captions; the second, third … take the next likely word of each attribute.
+        k: most captions; the second, third … take the next likely word of each attribute. For ``sorted`` also the
+            words asked of each attribute.
         keep_plain: also ask for the text as it is, so that a wrong attribute cannot lose everything.
         lay_noun: put the everyday noun of a known concept in the place of its name.
         cloze: fills attributes from knowledge.
@@ -63,8 +69,8 @@ class PromptBuilder:
         self._by_picture: OrderedDict[tuple[str, str], dict[str, list[tuple[str, float]]]] = OrderedDict()
 
     def captions(self, text: str, picture: np.ndarray | None = None, key: str = "",
-                 regions: Callable[[], np.ndarray] | None = None, seen: Callable[[], Any] | None = None
-                 ) -> list[Caption]:
+                 regions: Callable[[], np.ndarray] | None = None, seen: Callable[[], Any] | None = None,
+                 fits: Callable[[Sequence[str]], Sequence[float]] | None = None) -> list[Caption]:
         """Captions for a text, best first; the text itself where nothing is known about it.
 
         Attributes that the text says already are kept as said.
@@ -75,6 +81,7 @@ class PromptBuilder:
             key: of the picture, for the cache.
             regions: gives boxes ``[n, 4]`` where the thing may be, called when a question is asked.
             seen: gives what a detector sees in the picture, called when a question is asked.
+            fits: gives how relevant captions are, for ``sorted``; without it they come in the order of their words.
         """
         known = concept_of(text)
         if self.mode == "none" or (known is None and self.mode in ("noun", "manual", "mlm")):
@@ -82,6 +89,13 @@ class PromptBuilder:
         choices = self._choices(text, known, picture, key, regions, seen)
         said = _said(text, known)
         noun = (known.noun if known and self.lay_noun else text) if known else text
+        if self.mode == "sorted":
+            # A text that means nothing more than its words stays whole.
+            nouns = (known.name, noun, ANYTHING) if known else (text,)
+            free = {name: [word for word, _ in words] for name, words in choices.items() if name not in said}
+            phrases = [caption(one, {**chosen, **said} if known else chosen) for chosen in combined(free)
+                       if not chosen.keys() & said.keys() for one in nouns]
+            return self._sorted(text, list(dict.fromkeys(phrases)), fits)
         made: list[Caption] = []
         for number in range(self.k):
             rank = {name: min(number, len(words) - 1) for name, words in choices.items() if words}
@@ -94,6 +108,13 @@ class PromptBuilder:
         if self.keep_plain and text not in [one.text for one in made]:
             made.append(Caption(text, max(one.weight for one in made)))
         return made
+
+    def _sorted(self, text: str, phrases: Sequence[str], fits: Callable[[Sequence[str]], Sequence[float]] | None
+                ) -> list[Caption]:
+        """The most relevant of some captions, and the text as it is where that is wanted."""
+        found = sorted_captions(phrases, [1.0] * len(phrases) if fits is None else fits(phrases), self.k)
+        plain = [Caption(text, found[0][1])] if self.keep_plain and text not in [one for one, _ in found] else []
+        return [*(Caption(*one) for one in found), *plain]
 
     def asking(self, mode: str, k: int = 1, keep_plain: bool = False, lay_noun: bool = True) -> "PromptBuilder":
         """Another way of prompting with the same cloze and answers."""
