@@ -70,13 +70,14 @@ class StateCache:
         self.limit_bytes = limit_bytes
         self._entries: OrderedDict[tuple[str, ...], Any] = OrderedDict()
         self._lock = threading.RLock()
+        self._held = 0
         self.hits = self.misses = 0
 
     @property
     def nbytes(self) -> int:
         """Memory held now."""
         with self._lock:
-            return sum(entry.nbytes for entry in self._entries.values())
+            return self._held
 
     def get(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
         """The entry under ``key`` (image content hash, bundle, version …), made on a miss."""
@@ -89,8 +90,10 @@ class StateCache:
         entry = make()
         with self._lock:
             if entry.nbytes <= self.limit_bytes:
+                if key in self._entries:  # made by another thread meanwhile
+                    self._held -= self._entries.pop(key).nbytes
                 self._entries[key] = entry
-                self._entries.move_to_end(key)
-                while self.nbytes > self.limit_bytes:
-                    self._entries.popitem(last=False)
+                self._held += entry.nbytes
+                while self._held > self.limit_bytes:
+                    self._held -= self._entries.popitem(last=False)[1].nbytes
         return entry

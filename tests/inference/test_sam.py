@@ -5,7 +5,7 @@ import pytest
 from promptzoo.core.geometry import Grid
 from promptzoo.core.volume import Volume
 from promptzoo.inference.interactive import InteractivePredictor
-from promptzoo.inference.sam import SamParts, SamSegmenter, dice_of_iou
+from promptzoo.inference.sam import CROWD, FINE, SamParts, SamSegmenter, dice_of_iou
 from promptzoo.inference.zoom import ZoomSettings
 from promptzoo.prompts.encoders.tokens import DENSE_CHANNELS
 from promptzoo.prompts.types import Box, Point, PromptSet
@@ -64,6 +64,27 @@ def test_a_mask_lies_in_its_box(predictor, volume):
     at = np.argwhere(found.mask)
     assert at[:, 2].max() == 0 and (at.min(0)[:2] >= [27, 47]).all() and (at.max(0)[:2] <= [73, 93]).all()
     assert found.mask.sum() > 0.6 * 1600 and found.estimated_dice == pytest.approx(dice_of_iou(0.8))
+
+
+def test_many_objects_share_wider_windows(network, predictor, volume):
+    """Fewer encodings than objects; each mask lies in its box; a few objects look closely as before."""
+    state, rng = predictor.encode(volume), np.random.default_rng(1)
+    places = rng.uniform(0, 130, (CROWD + 16, 2)).round()
+    boxes = tuple(box(*place, size=20, object_id=n + 1) for n, place in enumerate(places.tolist()))
+    few = predictor.decode(state, PromptSet(boxes[:CROWD - 1]))
+    closely, network.encoded = network.encoded, 0
+    many = predictor.decode(state, PromptSet(boxes))
+    assert closely > 0.7 * CROWD and network.encoded < 0.6 * len(boxes)
+    for found, place in zip(many.objects, places):
+        at = np.argwhere(found.mask)
+        assert (at.min(0)[:2] >= place - 3).all() and (at.max(0)[:2] <= place + 23).all()
+        assert found.mask.sum() > 0.6 * 400
+    assert predictor.segmenter.grid == FINE and max(map(_step, many.objects)) > max(map(_step, few.objects))
+
+
+def _step(found):
+    """Image voxels per pixel of an answer's last window."""
+    return float(found.info["windows"][0][-1])
 
 
 def test_prompts_near_each_other_share_an_encoding(network, predictor, volume):

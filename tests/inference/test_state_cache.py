@@ -37,6 +37,17 @@ def test_hits_and_misses():
     assert (cache.hits, cache.misses, cache.nbytes) == (1, 2, 15)
 
 
+def test_an_entry_that_two_threads_make_counts_once():
+    cache = StateCache(30)
+
+    def slowly():
+        cache.get(("a",), lambda: entry(10))
+        return entry(10)
+
+    cache.get(("a",), slowly)
+    assert cache.nbytes == 10
+
+
 def test_least_recently_used_goes_first():
     cache = StateCache(30)
     kept = [cache.get((name,), lambda: entry(10)) for name in "abc"]
