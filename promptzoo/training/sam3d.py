@@ -18,6 +18,7 @@ from torch import nn
 from promptzoo.core.seeding import generator
 from promptzoo.networks.sam3d import without_places
 from promptzoo.training.annotator import WindowAnnotator
+from promptzoo.training.kept_windows import encoded_of
 from promptzoo.training.loss import hard_dice
 from promptzoo.training.sam import answer, drawn
 from promptzoo.training.step import mixed_precision, optimise
@@ -97,7 +98,8 @@ def retelling(attended: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
 
 
 class VolumeUpdate:
-    """``iteration_update`` of ``monai.engines.SupervisedTrainer``.
+    """``iteration_update`` of ``monai.engines.SupervisedTrainer``; windows of
+    :class:`promptzoo.training.kept_windows.KeptWindows` are not encoded again.
 
     Args:
         annotator: simulated annotator of windows.
@@ -132,8 +134,10 @@ class VolumeUpdate:
         total, logits, dices = image.new_zeros(()), None, []
         rounds = 1 + int(rng.choice(len(self.rounds), p=self.rounds))
         alone = bool(rng.random() < self.tokens_alone)
-        with mixed_precision(image, self.amp), torch.set_grad_enabled(self.train_encoder):
-            encoded = bare.image_encoder(image.contiguous(memory_format=torch.channels_last_3d))
+        encoded = encoded_of(batchdata, device)
+        if encoded is None:
+            with mixed_precision(image, self.amp), torch.set_grad_enabled(self.train_encoder):
+                encoded = bare.image_encoder(image.contiguous(memory_format=torch.channels_last_3d))
         for _ in range(rounds):
             points, labels, dense, _ = drawn(sessions, windows, device)
             if self.retell:
